@@ -1,0 +1,80 @@
+/** The catalogue of permissions: every `resource.action` a caller may be given. Append only: a token names them by position. */
+import type { Grants, Reach } from "../context.ts";
+
+export const permissions = [
+  "platforms.read",
+  "platforms.create",
+  "platforms.update",
+  "platforms.delete",
+  "service_platforms.read",
+  "service_platforms.register",
+  "service_platforms.update",
+  "service_platforms.deactivate",
+  "service_platforms.activate",
+  "credentials.read",
+  "credentials.create",
+  "credentials.update",
+  "credentials.activate",
+  "credentials.deactivate",
+  "bindings.read",
+  "bindings.connect",
+  "bindings.token",
+  "bindings.proxy",
+  "bindings.update",
+  "bindings.revoke",
+  "audit.read",
+  "events.read",
+  "api_keys.read",
+  "api_keys.create",
+  "api_keys.revoke",
+  "users.read",
+  "tenants.read",
+  "sessions.revoke",
+] as const;
+
+export type Permission = typeof permissions[number];
+
+const known: ReadonlySet<string> = new Set(permissions);
+export const isPermission = (key: string): key is Permission => known.has(key);
+
+/** The ladder: each reach includes the ones before it. */
+export const ladder = ["self", "tenant", "subtree", "global"] as const satisfies readonly Reach[];
+const height = (reach: Reach | undefined) => reach === undefined ? 0 : ladder.indexOf(reach) + 1;
+
+/** What a holder of all of `grants` may do: for each permission the farthest reach given by any. */
+export function union(...all: Grants[]): Grants {
+  const sum: Partial<Record<Permission, Reach>> = {};
+  for (const grants of all) {
+    for (const permission of permissions) {
+      const reach = grants[permission];
+      if (reach && height(reach) > height(sum[permission])) sum[permission] = reach;
+    }
+  }
+  return sum;
+}
+
+/** What both allow: a key never does more than its owner. */
+export function narrowed(grants: Grants, scopes: readonly string[]): Grants {
+  const wanted = new Set(scopes);
+  return Object.fromEntries(
+    Object.entries(grants).filter(([permission]) => wanted.has(permission)),
+  );
+}
+
+/** Whether `grants` hold everything in `wanted`, at its reach or farther. */
+export const covers = (grants: Grants, wanted: Grants) =>
+  permissions.every((p) => height(grants[p]) >= height(wanted[p]));
+
+/** Grants as text: four bits a permission in the catalogue's order, as hexadecimal digits. */
+export const encode = (grants: Grants) =>
+  permissions.map((p) => height(grants[p])).join("").replace(/0+$/, "");
+
+/** Reads `encode`'s text. Positions this catalogue does not know yet are passed over. */
+export function decode(text: string): Grants {
+  const grants: Partial<Record<Permission, Reach>> = {};
+  permissions.forEach((permission, position) => {
+    const reach = ladder[Number(text[position] ?? "0") - 1];
+    if (reach) grants[permission] = reach;
+  });
+  return grants;
+}

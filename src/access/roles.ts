@@ -1,0 +1,99 @@
+/** The system roles every tenant has: which permissions each collects and how far they reach. */
+import type { Grants, Reach } from "../context.ts";
+import { type Permission, permissions, union } from "./permissions.ts";
+
+const all = (reach: Reach, of: readonly Permission[]): Grants =>
+  Object.fromEntries(of.map((permission) => [permission, reach]));
+
+const operators: readonly Permission[] = [
+  "platforms.create",
+  "platforms.update",
+  "platforms.delete",
+];
+const tenants = permissions.filter((permission) => !operators.includes(permission));
+
+const member: Grants = {
+  ...all("tenant", ["platforms.read", "service_platforms.read"]),
+  ...all("self", [
+    "bindings.read",
+    "bindings.connect",
+    "bindings.token",
+    "bindings.proxy",
+    "bindings.update",
+    "bindings.revoke",
+    "api_keys.read",
+    "api_keys.create",
+    "api_keys.revoke",
+    "sessions.revoke",
+    "users.read",
+  ]),
+};
+
+const auditor = all("tenant", [
+  "platforms.read",
+  "service_platforms.read",
+  "credentials.read",
+  "bindings.read",
+  "audit.read",
+  "events.read",
+  "api_keys.read",
+  "users.read",
+  "tenants.read",
+]);
+
+/** An admin sees and ends every binding of the tenant, but uses only their own: a token acts as its person. */
+const admin = union(
+  all("tenant", tenants.filter((p) => !["bindings.token", "bindings.proxy"].includes(p))),
+  member,
+);
+
+export const systemRoles: Readonly<Record<string, Grants>> = {
+  owner: union(all("subtree", tenants), member),
+  admin,
+  member,
+  auditor,
+  operator: all("global", permissions),
+};
+
+/** One row of `effective_grants`: a system role, or one permission of a tenant's own role. */
+export type GrantRow = {
+  systemRole: string | null;
+  permission: string | null;
+  reach: string | null;
+  /** Tenants between the binding's and the one acted in. */
+  depth: number;
+};
+
+const reaches: Readonly<Record<string, Reach>> = {
+  self: "self",
+  tenant: "tenant",
+  subtree: "subtree",
+  global: "global",
+};
+
+/**
+ * The union over all that was given. What comes from a tenant above counts only where it reaches
+ * down. `global` counts from the root tenant alone. A role or permission this code does not know
+ * gives nothing and is reported.
+ */
+export function grantsOf(
+  rows: readonly GrantRow[],
+  isRoot: boolean,
+  unknown: (what: string) => void,
+): Grants {
+  return union(...rows.map((row): Grants => {
+    const given = row.systemRole === null
+      ? { [row.permission ?? ""]: reaches[row.reach ?? ""] }
+      : systemRoles[row.systemRole];
+    if (!given) unknown(`role ${row.systemRole}`);
+    const entries = Object.entries(given ?? {}).flatMap(([permission, reach]) => {
+      if (!reach || !permissions.some((known) => known === permission)) {
+        unknown(`permission ${permission}`);
+        return [];
+      }
+      if (row.depth > 0 && reach !== "subtree" && reach !== "global") return [];
+      return [[permission, reach === "global" && !isRoot ? "subtree" : reach] as const];
+    });
+    return Object.fromEntries(entries);
+  }));
+}

@@ -1,0 +1,105 @@
+/**
+ * Access tokens: EdDSA-signed JWTs after RFC 9068 that carry who, in which tenant, with which
+ * permissions, so that checking one needs no database.
+ */
+import { importJWK, type JWK, jwtVerify, SignJWT } from "jose";
+import { LRUCache } from "lru-cache";
+import { v7 } from "uuid";
+import type { Principal } from "../context.ts";
+import { decode, encode } from "./permissions.ts";
+
+export const ACCESS_TOKEN_SECONDS = 300;
+const AUDIENCE = "switchboard";
+
+/** A signing key and its part in rotation: `next` is published before it signs, `old` until its tokens end. */
+export type SigningKey = { kid: string; state: "current" | "next" | "old"; x: string; d: string };
+
+const OKP = { kty: "OKP", crv: "Ed25519" } as const;
+
+export type Tokens = {
+  /** Signs a token for `principal`; `expiresInSeconds` says how long it holds. */
+  sign(principal: Principal, now: Date): Promise<{ token: string; expiresInSeconds: number }>;
+  /** Who a token speaks for, or null for any reason it does not hold. */
+  verify(token: string, now: Date): Promise<Principal | null>;
+  /** The public keys, as RFC 7517 writes them. */
+  jwks: { keys: JWK[] };
+};
+
+type Verified = { principal: Principal; expiresAt: number; notBefore: number };
+type Claims = Readonly<Record<string, unknown>>;
+
+const text = (value: unknown) => typeof value === "string" ? value : null;
+
+function principalOf(claims: Claims): Principal | null {
+  const [subject, tenantId, home, perm] = [claims.sub, claims.tid, claims.hid, claims.perm].map(text);
+  if (!subject || !tenantId || !home || perm === null || perm === undefined) return null;
+  return {
+    actor: { type: "user", tenantId: home, id: subject },
+    tenantId,
+    userId: home === tenantId ? subject : null,
+    sessionId: text(claims.sid),
+    grants: decode(perm),
+  };
+}
+
+/** Signs with the one current key, verifies with all. `issuer` is the service's public address. */
+export async function tokens(keys: SigningKey[], issuer: string): Promise<Tokens> {
+  const publicKeys = keys.map(({ x, kid }) => ({ ...OKP, x, kid, alg: "EdDSA", use: "sig" }));
+  const verifiers = new Map(
+    await Promise.all(
+      publicKeys.map(async (key) => [key.kid, await importJWK(key, "EdDSA")] as const),
+    ),
+  );
+  const current = keys.find((key) => key.state === "current");
+  if (!current) throw new Error("One signing key must be current");
+  const signer = await importJWK({ ...OKP, x: current.x, d: current.d }, "EdDSA");
+  const seen = new LRUCache<string, Verified>({ max: 10_000 });
+
+  return {
+    jwks: { keys: publicKeys },
+    sign: async (principal, now) => {
+      const issuedAt = Math.floor(now.getTime() / 1000);
+      const token = await new SignJWT({
+        tid: principal.tenantId,
+        hid: principal.actor.tenantId,
+        sid: principal.sessionId,
+        client_id: AUDIENCE,
+        perm: encode(principal.grants),
+      })
+        .setProtectedHeader({ alg: "EdDSA", kid: current.kid, typ: "at+jwt" })
+        .setIssuer(issuer).setAudience(AUDIENCE).setSubject(principal.actor.id ?? "")
+        .setIssuedAt(issuedAt).setNotBefore(issuedAt)
+        .setExpirationTime(issuedAt + ACCESS_TOKEN_SECONDS).setJti(v7())
+        .sign(signer);
+      return { token, expiresInSeconds: ACCESS_TOKEN_SECONDS };
+    },
+    verify: async (token, now) => {
+      const seconds = now.getTime() / 1000;
+      const known = seen.get(token);
+      if (known) {
+        return seconds < known.expiresAt && seconds >= known.notBefore ? known.principal : null;
+      }
+      if (token.length > 4096) return null;
+      try {
+        const { payload } = await jwtVerify(
+          token,
+          ({ kid }) => verifiers.get(kid ?? "") ?? Promise.reject(new Error("unknown key")),
+          {
+            issuer,
+            audience: AUDIENCE,
+            typ: "at+jwt",
+            algorithms: ["EdDSA"],
+            currentDate: now,
+            requiredClaims: ["sub", "tid", "exp", "iat", "jti"],
+          },
+        );
+        const principal = principalOf(payload);
+        if (!principal || payload.exp === undefined) return null;
+        seen.set(token, { principal, expiresAt: payload.exp, notBefore: payload.nbf ?? 0 });
+        return principal;
+      } catch {
+        return null;
+      }
+    },
+  };
+}

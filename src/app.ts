@@ -1,0 +1,214 @@
+/** The web application: one wall around every surface. Order: request id, limits, then the surface itself. */
+import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
+import { sql } from "drizzle-orm";
+import { type Context, Hono } from "hono";
+import superjson from "superjson";
+import { v7 } from "uuid";
+import { mountDocs } from "../routers/docs.ts";
+import { checkJson, readJson } from "../routers/json.ts";
+import { appRouter } from "../routers/mod.ts";
+import { mountOauthCallback } from "../routers/oauth_callback.ts";
+import { openApi } from "../routers/openapi.ts";
+import { problemOf } from "../routers/problems.ts";
+import { mountProxy } from "../routers/proxy.ts";
+import { failed, mountRest, noSuchPath } from "../routers/rest.ts";
+import { principals } from "./access/principals.ts";
+import type { Ctx, Services } from "./context.ts";
+import { Fault } from "./errors.ts";
+import { limitHeaders } from "./limits/headers.ts";
+
+export const MAX_BODY_BYTES = 1024 * 1024;
+export const MAX_BATCH = 20;
+
+export type AppOptions = {
+  requestsPerMinute: number;
+  tenantRequestsPerMinute: number;
+  /** Behind a proxy of ours that sets X-Forwarded-For. */
+  trustForwardedFor: boolean;
+};
+
+type Variables = { requestId: string; remote: string };
+type AppEnv = { Variables: Variables; Bindings: { remoteAddr?: Deno.Addr } };
+type AppContext = Context<AppEnv>;
+
+const requestIdOf = (c: AppContext) => c.get("requestId");
+
+function addressOf(c: AppContext, trustForwardedFor: boolean): string {
+  const forwarded = trustForwardedFor ? c.req.header("x-forwarded-for") : undefined;
+  const last = forwarded?.split(",").at(-1)?.trim();
+  const remote = c.env?.remoteAddr;
+  return last || (remote && "hostname" in remote ? remote.hostname : "unknown");
+}
+
+/** Makes a request's ctx: who asks, how much they have asked lately. Throws RateLimited. */
+function contextMaker(services: Services, options: AppOptions) {
+  const { find } = principals(services);
+  const perPrincipal = { name: "principal", max: options.requestsPerMinute, windowSeconds: 60 };
+  const perTenant = { name: "tenant", max: options.tenantRequestsPerMinute, windowSeconds: 60 };
+  return async (c: AppContext, calls = 1): Promise<Ctx> => {
+    const header = (name: string) => c.req.header(name) ?? null;
+    const principal = await find(header("authorization"), header("x-api-key"));
+    const address = addressOf(c, options.trustForwardedFor);
+    const judged = principal
+      ? [
+        { limit: perPrincipal, key: `${principal.actor.type}:${principal.actor.id}` },
+        { limit: perTenant, key: principal.tenantId },
+      ]
+      : [{ limit: perPrincipal, key: `address:${address}` }];
+    const verdicts = judged.map(({ limit, key }) => ({
+      limit,
+      verdict: services.limiter.take(limit, key, calls),
+    }));
+    for (const [name, value] of Object.entries(limitHeaders(verdicts))) c.header(name, value);
+    const refused = verdicts.find(({ verdict }) => !verdict.allowed);
+    if (refused) {
+      throw new Fault("RateLimited", `${refused.limit.name}.rate`, "Too many requests: slow down", {
+        retryAfterSeconds: refused.verdict.resetSeconds,
+      });
+    }
+    return {
+      ...services,
+      requestId: requestIdOf(c),
+      principal,
+      address,
+      userAgent: header("user-agent"),
+      ifMatch: header("if-match"),
+      idempotencyKey: header("idempotency-key"),
+    };
+  };
+}
+
+/** The whole service as one `fetch`. */
+export function app(services: Services, options: AppOptions): Hono<AppEnv> {
+  const hono = new Hono<AppEnv>();
+  const context = contextMaker(services, options);
+  const report = (error: unknown, c: AppContext) =>
+    services.log("error", "a request failed", {
+      requestId: requestIdOf(c),
+      path: c.req.path,
+      error: error instanceof Error ? error.stack ?? error.message : String(error),
+    });
+  const host = { context, requestId: requestIdOf, report, maxBodyBytes: MAX_BODY_BYTES };
+
+  hono.use(async (c, next) => {
+    const given = c.req.header("x-request-id");
+    const requestId = given && /^[\w.-]{8,64}$/.test(given) ? given : v7();
+    c.set("requestId", requestId);
+    const began = performance.now();
+    await next();
+    c.header("X-Request-Id", requestId);
+    c.header("X-Content-Type-Options", "nosniff");
+    services.log("info", "request", {
+      requestId,
+      method: c.req.method,
+      path: c.req.path,
+      status: c.res.status,
+      ms: Math.round((performance.now() - began) * 10) / 10,
+    });
+  });
+  hono.onError((error, c) => failed(c, error, host));
+  hono.notFound((c) => noSuchPath(c, host));
+
+  hono.get("/health", (c) => c.json({ status: "ok" }));
+  hono.get("/ready", (c) => ready(services, c));
+  hono.get("/.well-known/jwks.json", (c) => {
+    c.header("Cache-Control", "public, max-age=300");
+    return c.json(services.tokens.jwks);
+  });
+  hono.all("/trpc/:path{.+}", (c) => trpc(c, context, report));
+  mountProxy(hono, host);
+  mountOauthCallback(hono, host);
+  mountRest(hono, appRouter, host);
+  mountDocs(hono, () => openApi(appRouter, services.publicUrl));
+  return hono;
+}
+
+async function ready({ database, log }: Services, c: AppContext) {
+  try {
+    const [row] = await Promise.race([
+      database.query(sql`select to_regclass('audit_entries_' ||
+        to_char((now() at time zone 'UTC') + interval '1 month', 'YYYY_MM')) is not null as next_month`),
+      new Promise<never>((_, refuse) =>
+        Deno.unrefTimer(setTimeout(() => refuse(new Error("no answer within 2 s")), 2_000))
+      ),
+    ]);
+    return c.json({ status: "ready", database: "up", partitions: row?.next_month === true });
+  } catch (error) {
+    log("warn", "not ready", { error: String(error) });
+    return c.json({ status: "not ready", database: "down" }, 503);
+  }
+}
+
+type MakeContext = (c: AppContext, calls?: number) => Promise<Ctx>;
+
+/** tRPC: the same wall as REST before its own adapter sees anything. */
+async function trpc(
+  c: AppContext,
+  context: MakeContext,
+  report: (error: unknown, c: AppContext) => void,
+): Promise<Response> {
+  const { raw } = c.req;
+  try {
+    const calls = c.req.param("path")?.split(",").length ?? 1;
+    if (calls > MAX_BATCH) {
+      throw new Fault("ValidationError", "batch.too_long", `Send at most ${MAX_BATCH} calls at once`);
+    }
+    const ctx = await context(c, calls);
+    const request = await checked(raw, c.req.query("input"));
+    const response = await fetchRequestHandler({
+      endpoint: "/trpc",
+      req: request,
+      router: appRouter,
+      createContext: () => ctx,
+      maxBatchSize: MAX_BATCH,
+      onError: ({ error }) => {
+        if (problemOf(error, "").status === 500) report(error.cause ?? error, c);
+      },
+    });
+    c.header("Cache-Control", "no-store");
+    response.headers.forEach((value, name) => c.header(name, value));
+    return c.body(response.body, response);
+  } catch (error) {
+    return refused(c, error, report);
+  }
+}
+
+/** The request with its JSON proved harmless: superjson would choke on some of it. */
+async function checked(request: Request, input: string | undefined): Promise<Request> {
+  if (request.method === "GET") {
+    if (input !== undefined) checkJson(parsed(input));
+    return request;
+  }
+  const body = JSON.stringify(await readJson(request, MAX_BODY_BYTES) ?? null);
+  const { method, url, headers, signal } = request;
+  return new Request(url, { method, headers, signal, ...(body === "null" ? {} : { body }) });
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Fault("ValidationError", "input.malformed", "The input parameter is not JSON");
+  }
+}
+
+/** A refusal before tRPC was reached, in tRPC's shape. */
+function refused(
+  c: AppContext,
+  error: unknown,
+  report: (error: unknown, c: AppContext) => void,
+): Response {
+  const { status, body, headers } = problemOf(error, requestIdOf(c));
+  if (status === 500) report(error, c);
+  const { code, reason, errors = [] } = body;
+  const shape = {
+    message: body.detail,
+    code: -32600,
+    data: { code, httpStatus: status, fault: { code, reason, fields: errors } },
+  };
+  for (const [name, value] of Object.entries(headers)) {
+    if (name !== "content-type") c.header(name, value);
+  }
+  c.header("Content-Type", "application/json");
+  return c.newResponse(JSON.stringify({ error: superjson.serialize(shape) }), { status });
+}

@@ -1,0 +1,104 @@
+/**
+ * The typed client a TypeScript user imports: every procedure with its types, a session that renews
+ * itself, and failures as plain errors with a code.
+ *
+ * ```ts
+ * const api = await signIn("http://localhost:8787", { email, password });
+ * const { platforms } = await api.trpc.platforms.services.list.query({});
+ * ```
+ */
+import { createTRPCClient, httpBatchLink, type TRPCClient, TRPCClientError } from "@trpc/client";
+import superjson from "superjson";
+import type { AppRouter } from "../routers/mod.ts";
+
+export type { AppRouter };
+export type Session = { accessToken: string; refreshToken: string; expiresAt: number };
+
+export type Client = {
+  trpc: TRPCClient<AppRouter>;
+  /** The session as it is now, to be kept by a program that stops and starts; null with an API key. */
+  session(): Session | null;
+};
+
+export type ClientOptions = {
+  /** Told whenever the session was renewed, so that it can be kept. */
+  onSession?: (session: Session) => void;
+  fetch?: typeof fetch;
+};
+
+/** What a refusal says: `code` and `reason` are stable, `fields` name what is not right. */
+export type Refusal = {
+  code: string;
+  reason: string;
+  fields: { field: string; message: string }[];
+};
+
+/** The refusal inside an error of the client, or null when it is another kind of failure. */
+export function refusalOf(error: unknown): Refusal | null {
+  if (!(error instanceof TRPCClientError)) return null;
+  const fault: unknown = error.data?.fault;
+  if (typeof fault !== "object" || fault === null || !("code" in fault)) return null;
+  return fault as Refusal; // The kernel's error formatter writes it; see routers/trpc.ts.
+}
+
+/** A minute before its end a token is renewed, so that none runs out under way. */
+const AHEAD_MS = 60_000;
+
+type Answer = { accessToken: string; refreshToken: string; expiresIn: number };
+const sessionOf = ({ accessToken, refreshToken, expiresIn }: Answer): Session => ({
+  accessToken,
+  refreshToken,
+  expiresAt: Date.now() + expiresIn * 1000,
+});
+
+function connect(url: string, options: ClientOptions, authorization?: () => Promise<string>) {
+  return createTRPCClient<AppRouter>({
+    links: [
+      httpBatchLink({
+        url: `${url.replace(/\/$/, "")}/trpc`,
+        transformer: superjson,
+        maxItems: 20,
+        ...(options.fetch ? { fetch: options.fetch } : {}),
+        headers: async () => authorization ? { authorization: await authorization() } : {},
+      }),
+    ],
+  });
+}
+
+/** A client over a session from before. However many calls run at once, one of them renews it. */
+export function resume(url: string, session: Session, options: ClientOptions = {}): Client {
+  let current = session;
+  let renewing: Promise<void> | null = null;
+  const stranger = connect(url, options);
+  const renew = async () => {
+    const { refreshToken } = current;
+    current = sessionOf(await stranger.identity.auth.refresh.mutate({ refreshToken }));
+    options.onSession?.(current);
+  };
+  const authorization = async () => {
+    if (current.expiresAt - Date.now() < AHEAD_MS) {
+      renewing ??= renew().finally(() => renewing = null);
+      await renewing;
+    }
+    return `Bearer ${current.accessToken}`;
+  };
+  return { trpc: connect(url, options, authorization), session: () => current };
+}
+
+/** Signs in with e-mail and password; `tenant` when one e-mail is known in several. */
+export async function signIn(
+  url: string,
+  credentials: { email: string; password: string; tenant?: string },
+  options: ClientOptions = {},
+): Promise<Client> {
+  const answer = await connect(url, options).identity.auth.signIn.mutate(credentials);
+  const session = sessionOf(answer);
+  options.onSession?.(session);
+  return resume(url, session, options);
+}
+
+/** A client for a program, with an API key. */
+export const withApiKey = (url: string, apiKey: string, options: ClientOptions = {}): Client => ({
+  trpc: connect(url, options, () => Promise.resolve(`Bearer ${apiKey}`)),
+  session: () => null,
+});

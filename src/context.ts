@@ -1,0 +1,181 @@
+/** Who is asking, and with what from the outside world: the first argument of every verb. */
+import { sql } from "drizzle-orm";
+import { type Database, type Db, rowsOf } from "../db/client.ts";
+import type { Permission } from "./access/permissions.ts";
+import type { Tokens } from "./access/tokens.ts";
+import type { Cache } from "./cache/cache.ts";
+import type { Limiter } from "./limits/limiter.ts";
+import type { Log } from "./log.ts";
+import type { Outbound } from "./outbound.ts";
+import { isBroken, isRetryable, settled } from "./retries.ts";
+import type { Vault } from "./secrets/vault.ts";
+
+export type Reach = "self" | "tenant" | "subtree" | "global";
+
+/** Who acts. May belong to another tenant than the one acted in, and may have no id (the system, a stranger). */
+export type Actor = {
+  type: "user" | "key" | "system" | "anonymous";
+  tenantId: string;
+  id: string | null;
+};
+
+export type Grants = Readonly<Partial<Record<Permission, Reach>>>;
+
+/** What a verified token or key says: who, in which tenant, with which permissions, how far each reaches. */
+export type Principal = {
+  actor: Actor;
+  tenantId: string;
+  /** The user whose own rows `self` means: a key acts for the user it belongs to. */
+  userId: string | null;
+  sessionId: string | null;
+  grants: Grants;
+};
+
+/** What a process holds and every request shares. */
+export type Services = {
+  database: Database;
+  secrets: Vault;
+  cache: Cache;
+  limiter: Limiter;
+  outbound: Outbound;
+  tokens: Tokens;
+  log: Log;
+  now: () => Date;
+  /** The word in this installation's API keys: live, test, dev. */
+  keyEnvironment: string;
+  /** Where this service is reached from outside, without a slash at the end. */
+  publicUrl: string;
+};
+
+export type Ctx = Services & {
+  requestId: string;
+  principal: Principal | null;
+  /** The caller's network address, as far as it is known. */
+  address: string;
+  userAgent: string | null;
+  ifMatch: string | null;
+  idempotencyKey: string | null;
+};
+
+/** One call's place: whether a transaction is open on it, and what must happen once it is committed. */
+type Frame = { open: boolean; committed: (() => void)[] };
+
+/** What `may` makes of a Ctx: the tenant is certain, and so are the permission and its reach. */
+export type TenantCtx = Ctx & {
+  tenantId: string;
+  actor: Actor;
+  userId: string | null;
+  reach: Reach;
+  frame: Frame;
+  db?: Db | undefined;
+};
+
+/** Inside `read` or `transact`: the only place with a `db`. */
+export type TxCtx = TenantCtx & { db: Db };
+
+export const frame = (): Frame => ({ open: false, committed: [] });
+
+/** Acting as the service itself in one tenant: jobs, seeds, and what happens before anybody is known. */
+export const asSystem = (ctx: Services & { requestId?: string }, tenantId: string): TenantCtx => ({
+  ...ctx,
+  requestId: ctx.requestId ?? crypto.randomUUID(),
+  principal: null,
+  address: "",
+  userAgent: null,
+  ifMatch: null,
+  idempotencyKey: null,
+  tenantId,
+  actor: { type: "system", tenantId, id: null },
+  userId: null,
+  reach: "tenant",
+  frame: frame(),
+});
+
+const STATEMENT_TIMEOUT = "15s";
+const ATTEMPTS = 4;
+
+/**
+ * Runs `work` in a transaction that sees one tenant's rows; the inner ctx shadows the outer, so no
+ * query escapes it. Inside another `transact` it is a savepoint. Serialization failures and broken
+ * connections are tried again; whether a broken commit took place is asked of the server.
+ */
+export async function transact<T>(ctx: TenantCtx, work: (ctx: TxCtx) => Promise<T>): Promise<T> {
+  if (ctx.db) return await ctx.db.transaction((db) => work({ ...ctx, db }));
+  for (let attempt = 1;; attempt++) {
+    const tried = await once(ctx, work);
+    if ("value" in tried) return tried.value;
+    if (attempt === ATTEMPTS || !isRetryable(tried.error)) throw tried.error;
+    await new Promise((resolve) => setTimeout(resolve, 2 ** attempt * (5 + Math.random() * 10)));
+  }
+}
+
+type Tried<T> = { value: T } | { error: unknown };
+
+async function once<T>(ctx: TenantCtx, work: (ctx: TxCtx) => Promise<T>): Promise<Tried<T>> {
+  enter(ctx);
+  let answer: { value: T; transactionId: string } | undefined;
+  try {
+    const value = await ctx.database.transaction(async (db) => {
+      const transactionId = await enterTenant(ctx, db, "read write");
+      const value = await work({ ...ctx, db });
+      answer = { value, transactionId };
+      return value;
+    }, "read write");
+    leave(ctx, true);
+    return { value };
+  } catch (error) {
+    // The answer was lost on the way to or from the commit: the server knows which.
+    if (answer && isBroken(error) && await settled(ctx.database, answer.transactionId)) {
+      leave(ctx, true);
+      return { value: answer.value };
+    }
+    leave(ctx, false);
+    return { error };
+  }
+}
+
+/** The same for reading only: the server refuses a write. */
+export async function read<T>(ctx: TenantCtx, work: (ctx: TxCtx) => Promise<T>): Promise<T> {
+  if (ctx.db) return await work({ ...ctx, db: ctx.db });
+  for (let attempt = 1;; attempt++) {
+    enter(ctx);
+    try {
+      return await ctx.database.transaction(async (db) => {
+        await enterTenant(ctx, db, "read only");
+        return await work({ ...ctx, db });
+      }, "read only");
+    } catch (error) {
+      if (attempt === ATTEMPTS || !isRetryable(error)) throw error;
+    } finally {
+      leave(ctx, false);
+    }
+  }
+}
+
+/** Something to do once the outermost transaction is committed; never if it is not. */
+export const afterCommit = (ctx: TxCtx, work: () => void) => void ctx.frame.committed.push(work);
+
+function enter(ctx: TenantCtx) {
+  if (ctx.frame.open) {
+    throw new Error("A transaction is open on this call: use the ctx that transact or read gives");
+  }
+  ctx.frame.open = true;
+}
+
+function leave(ctx: TenantCtx, committed: boolean) {
+  const after = ctx.frame.committed.splice(0);
+  ctx.frame.open = false;
+  if (committed) { for (const work of after) work(); }
+}
+
+/** Everything here is local to the transaction: a pooled session carries nothing to the next. */
+async function enterTenant(ctx: TenantCtx, db: Db, access: "read write" | "read only") {
+  const role = ctx.database.role;
+  const [row] = rowsOf(
+    await db.execute(sql`select set_config('app.tenant_id', ${ctx.tenantId}, true),
+      set_config('statement_timeout', ${STATEMENT_TIMEOUT}, true)
+      ${role ? sql`, set_config('role', ${role}, true)` : sql``}
+      ${access === "read write" ? sql`, pg_current_xact_id()::text as transaction_id` : sql``}`),
+  );
+  return String(row?.transaction_id ?? "");
+}

@@ -1,0 +1,83 @@
+/** Every variable this service reads, each checked at the start with a sentence that says how to set it. */
+import { z } from "zod";
+import type { SigningKey } from "./access/tokens.ts";
+
+const whole = (least: number, most: number) =>
+  z.string().regex(/^\d+$/, "Give a whole number").transform(Number)
+    .refine((n) => n >= least && n <= most, `Give a number from ${least} to ${most}`);
+const yes = z.enum(["0", "1"], "Give 1 or 0").default("0").transform((value) => value === "1");
+const address = (what: RegExp, sentence: string) =>
+  z.string({ error: sentence }).refine((text) => URL.canParse(text) && what.test(text), sentence);
+const base64url = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
+
+const SigningKeys = z.array(z.strictObject({
+  kid: z.string().min(1).max(64),
+  state: z.enum(["current", "next", "old"]),
+  x: base64url,
+  d: base64url,
+})).min(1).max(8);
+
+const HOW_TO_SIGN = 'Make one with "deno task keys signing add" and set what it prints: ' +
+  "a JSON list of Ed25519 keys, exactly one of them current";
+
+const signingKeys = z.string({ error: HOW_TO_SIGN }).transform((text, issue): SigningKey[] => {
+  try {
+    const keys = SigningKeys.parse(JSON.parse(text));
+    if (keys.filter(({ state }) => state === "current").length === 1) return keys;
+  } catch { /* The sentence below says what is right; the text itself is a secret. */ }
+  issue.addIssue({ code: "custom", message: HOW_TO_SIGN });
+  return z.NEVER;
+});
+
+const Variables = z.object({
+  DATABASE_URL: address(
+    /^postgres(ql)?:\/\//,
+    "Give the service role's address, postgres://user:password@host/database (not the owner's)",
+  ),
+  DATABASE_DRIVER: z.enum(["auto", "neon", "postgres"], "Give auto, neon or postgres")
+    .default("auto"),
+  DATABASE_POOL: whole(1, 200).default(10),
+  DATABASE_WEBSOCKET_PROXY: z.string().optional(),
+  PUBLIC_URL: address(
+    /^https?:\/\/[^/]+$/,
+    "Give the address clients use, without a slash at the end: https://api.example.com",
+  ),
+  SIGNING_KEYS: signingKeys,
+  ENCRYPTION_KEYS: z.string({
+    error: 'Make one with "deno task keys add" and set what it prints: k1:<32 bytes in base64>',
+  }),
+  UPSTASH_REDIS_REST_URL: address(/^https?:/, "Give the REST address Upstash shows: https://…")
+    .optional(),
+  UPSTASH_REDIS_REST_TOKEN: z.string().min(1, "Give the REST token Upstash shows").optional(),
+  KEY_ENVIRONMENT: z.string().regex(/^[a-z]{2,8}$/, "Give 2 to 8 small letters, like live or test")
+    .default("live"),
+  LOG_LEVEL: z.enum(["debug", "info", "warn", "error"], "Give debug, info, warn or error")
+    .default("info"),
+  REQUESTS_PER_MINUTE: whole(1, 1_000_000).default(1_200),
+  TENANT_REQUESTS_PER_MINUTE: whole(1, 10_000_000).default(12_000),
+  TRUST_FORWARDED_FOR: yes,
+  ALLOW_PRIVATE_HOSTS: yes,
+}).superRefine((env, issue) => {
+  const [url, token] = ["UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"] as const;
+  if ((env[url] === undefined) === (env[token] === undefined)) return;
+  const path = [env[url] === undefined ? url : token];
+  issue.addIssue({ code: "custom", path, message: "Set both Upstash variables, or neither" });
+});
+
+export type Env = z.infer<typeof Variables>;
+
+export class EnvError extends Error {
+  override name = "EnvError";
+}
+
+/** The checked variables. Throws one EnvError with a sentence for each that is missing or wrong. */
+export function readEnv(variables: Record<string, string | undefined>): Env {
+  const set = Object.fromEntries(Object.entries(variables).filter(([, value]) => value !== ""));
+  const result = Variables.safeParse(set);
+  if (result.success) return result.data;
+  const lines = result.error.issues.map(({ path: [name], message }) => {
+    const state = set[String(name)] === undefined ? "is not set" : "is not right";
+    return `  ${String(name)} ${state}. ${message}.`;
+  });
+  throw new EnvError(`Switchboard cannot start:\n${lines.join("\n")}`);
+}

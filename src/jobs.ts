@@ -1,0 +1,59 @@
+/** Work nobody waits for: each job is claimed with a lease, so any number of processes may run it. */
+import { sql } from "drizzle-orm";
+import { leases } from "../db/schema/machinery.ts";
+import { asSystem, type Services, transact } from "./context.ts";
+import { ROOT_TENANT } from "./topics.ts";
+
+const HOUR_MS = 3600_000;
+const SWEEP_ROWS = 1_000;
+
+/** Takes the lease of `name` for `leaseMs` and runs `work`; false when another process has it. */
+export async function claimed(
+  services: Services,
+  { name, leaseMs }: { name: string; leaseMs: number },
+  work: () => Promise<void>,
+): Promise<boolean> {
+  const until = sql`now() + make_interval(secs => ${leaseMs / 1000})`;
+  const holder = crypto.randomUUID();
+  const won = await transact(
+    asSystem(services, ROOT_TENANT),
+    (ctx) =>
+      ctx.db.insert(leases).values({ name, holder, until }).onConflictDoUpdate({
+        target: leases.name,
+        set: { holder, until },
+        setWhere: sql`${leases.until} < now()`,
+      }).returning({ name: leases.name }),
+  );
+  if (won.length === 0) return false;
+  await work();
+  return true;
+}
+
+/** Makes the next months' partitions, drops those past their retention, sweeps what is over. */
+export async function maintain({ database, log }: Services): Promise<void> {
+  const [made] = await database.query(sql`select ensure_partitions(3) as n`);
+  const [dropped] = await database.query(sql`select drop_old_partitions() as n`);
+  let swept = 0;
+  for (let rows = SWEEP_ROWS; rows >= SWEEP_ROWS;) {
+    const [row] = await database.query(sql`select sweep_expired(${SWEEP_ROWS}) as n`);
+    rows = Number(row?.n);
+    swept += rows;
+  }
+  log("info", "maintained", { made: Number(made?.n), dropped: Number(dropped?.n), swept });
+}
+
+/** Maintenance, if no other process did it within the hour. */
+export const maintainHourly = (services: Services) =>
+  claimed(services, { name: "maintenance", leaseMs: HOUR_MS - 60_000 }, () => maintain(services))
+    .catch((error) => {
+      services.log("error", "maintenance failed", { error: String(error) });
+      return false;
+    });
+
+/** Starts the hourly round of this process; the answer stops it. */
+export function startJobs(services: Services): () => void {
+  const timer = setInterval(() => maintainHourly(services), HOUR_MS);
+  Deno.unrefTimer(timer);
+  maintainHourly(services);
+  return () => clearInterval(timer);
+}

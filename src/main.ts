@@ -1,0 +1,54 @@
+/** The service, as `deno serve src/main.ts` and Deno Deploy start it. */
+import { sql } from "drizzle-orm";
+import { open } from "../db/client.ts";
+import { app } from "./app.ts";
+import { asSystem } from "./context.ts";
+import { EnvError, readEnv } from "./env.ts";
+import { maintainHourly, startJobs } from "./jobs.ts";
+import { announce, ANNOUNCE_MS } from "./secrets/instances.ts";
+import { KeyringError } from "./secrets/keyring.ts";
+import { services } from "./services.ts";
+import { ROOT_TENANT } from "./topics.ts";
+
+async function start() {
+  const env = readEnv(Deno.env.toObject());
+  const database = open(env.DATABASE_URL, {
+    driver: env.DATABASE_DRIVER,
+    poolSize: env.DATABASE_POOL,
+    ...(env.DATABASE_WEBSOCKET_PROXY ? { webSocketProxy: env.DATABASE_WEBSOCKET_PROXY } : {}),
+  });
+  const [login] = await database.query(sql`select * from login_powers()`);
+  const powers = Object.entries(login ?? {}).filter(([, has]) => has === true).map(([name]) => name);
+  if (powers.length > 0) {
+    throw new EnvError(
+      `Switchboard cannot start:\n  DATABASE_URL logs in as a role that is ${powers.join(" and ")}: ` +
+        "give a login that is only a member of switchboard_service",
+    );
+  }
+  const process = await services({ env, database });
+  const instance = crypto.randomUUID();
+  const sayHello = () => announce(asSystem(process, ROOT_TENANT), instance, process.keyring);
+  await sayHello();
+  Deno.unrefTimer(setInterval(() => {
+    sayHello().catch((error) => process.log("error", "not announced", { error: String(error) }));
+  }, ANNOUNCE_MS));
+  if (Deno.env.get("DENO_DEPLOYMENT_ID")) {
+    Deno.cron("maintenance", "17 * * * *", async () => void await maintainHourly(process));
+  } else startJobs(process);
+  return app(process, {
+    requestsPerMinute: env.REQUESTS_PER_MINUTE,
+    tenantRequestsPerMinute: env.TENANT_REQUESTS_PER_MINUTE,
+    trustForwardedFor: env.TRUST_FORWARDED_FOR,
+  });
+}
+
+const hono = await start().catch((error: unknown) => {
+  const isOurs = error instanceof EnvError || error instanceof KeyringError;
+  console.error(isOurs ? error.message : error);
+  Deno.exit(1);
+});
+
+export default {
+  fetch: (request: Request, info: Deno.ServeHandlerInfo): Response | Promise<Response> =>
+    hono.fetch(request, { remoteAddr: info.remoteAddr }),
+};

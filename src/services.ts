@@ -1,0 +1,51 @@
+/** Puts together what a process holds and every request shares. */
+import { sql } from "drizzle-orm";
+import type { Database } from "../db/client.ts";
+import { tokens } from "./access/tokens.ts";
+import { cache } from "./cache/cache.ts";
+import type { Services } from "./context.ts";
+import type { Env } from "./env.ts";
+import { limiter } from "./limits/limiter.ts";
+import { log } from "./log.ts";
+import { outbound } from "./outbound.ts";
+import { redis } from "./redis.ts";
+import { type Keyring, keyringOf } from "./secrets/keyring.ts";
+import { databaseStore } from "./secrets/store.ts";
+import { vault } from "./secrets/vault.ts";
+
+export type Process = Services & { keyring: Keyring };
+
+export type Parts = {
+  env: Omit<Env, "DATABASE_URL" | "DATABASE_DRIVER" | "DATABASE_POOL">;
+  database: Database;
+  now?: () => Date;
+  write?: (line: string) => void;
+};
+
+/** The services of one process, over a database that is open. */
+export async function services({ env, database, now = () => new Date(), write }: Parts): Promise<Process> {
+  const { UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token } = env;
+  const shared = url && token ? redis({ url, token }) : null;
+  const keyring = keyringOf(env.ENCRYPTION_KEYS);
+  const milliseconds = () => now().getTime();
+  return {
+    database,
+    keyring,
+    secrets: vault({ store: databaseStore, keyring }),
+    cache: cache({
+      redis: shared,
+      now: milliseconds,
+      epochsOf: async (tenantId) => {
+        const rows = await database.query(sql`select * from epochs_of(${tenantId}::uuid)`);
+        return Object.fromEntries(rows.map(({ topic, epoch }) => [String(topic), Number(epoch)]));
+      },
+    }),
+    limiter: limiter({ redis: shared, now: milliseconds }),
+    outbound: outbound({ allowPrivateHosts: env.ALLOW_PRIVATE_HOSTS }),
+    tokens: await tokens(env.SIGNING_KEYS, env.PUBLIC_URL),
+    log: log(env.LOG_LEVEL, write),
+    now,
+    publicUrl: env.PUBLIC_URL,
+    keyEnvironment: env.KEY_ENVIRONMENT,
+  };
+}
