@@ -1,7 +1,11 @@
+/** The whole API: every procedure under its domain. */
 import { identity } from "./identity.ts";
 import { platforms } from "./platforms.ts";
+import { trpcReadings } from "./procedures.ts";
 import { auditRouter, eventsRouter } from "./trail.ts";
-import { router } from "./trpc.ts";
+import { readings, router } from "./trpc.ts";
 
 export const appRouter = router({ identity, platforms, audit: auditRouter, events: eventsRouter });
 export type AppRouter = typeof appRouter;
+
+for (const [path, reading] of trpcReadings(appRouter)) readings.set(path, reading);

@@ -5,7 +5,7 @@ import type { Permission } from "../src/access/permissions.ts";
 import { type Ctx, frame, type TenantCtx } from "../src/context.ts";
 import { Fault, faults } from "../src/errors.ts";
 import { once } from "../src/idempotency.ts";
-import { problemOf } from "./problems.ts";
+import { problemOf, type Reading } from "./problems.ts";
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 export type RestPlace = { method: Method; path: string; status: number };
@@ -18,11 +18,14 @@ export type Meta = {
   repeatable?: string;
 };
 
+/** How each procedure's fields are spelled in a refusal. Written once, by mod.ts. */
+export const readings = new Map<string, Reading>();
+
 const t = initTRPC.context<Ctx>().meta<Meta>().create({
   transformer: superjson,
   isDev: false, // Left alone, tRPC reads NODE_ENV, which Deno does not set, and sends stack traces out.
-  errorFormatter: ({ shape, error, ctx }) => {
-    const { status, body } = problemOf(error, ctx?.requestId ?? "");
+  errorFormatter: ({ shape, error, ctx, path }) => {
+    const { status, body } = problemOf(error, ctx?.requestId ?? "", readings.get(path ?? ""));
     const { code, reason, errors = [] } = body;
     return {
       ...shape,

@@ -9,6 +9,7 @@ import { type Keyring, KeyringError, keyringOf, newKek } from "../src/secrets/ke
 import { offline } from "../src/secrets/offline.ts";
 import { GRACE_MS, type Outcome, reencrypt } from "../src/secrets/reencryption.ts";
 import { ROOT_TENANT } from "../src/topics.ts";
+import { newSigningKey } from "./laptop.ts";
 
 const HELP = `Keys that encrypt secrets (ENCRYPTION_KEYS), and keys that sign tokens (SIGNING_KEYS).
 
@@ -163,13 +164,10 @@ async function runReencrypt(desk: Desk, { dryRun, batch, graceMs }: Arguments): 
   return outcome.unreadable + outcome.failures.length > 0 ? 1 : 0;
 }
 
-/** A key after RFC 8037 for SIGNING_KEYS: the first signs at once, a later one is published first. */
+/** A key for SIGNING_KEYS: the first signs at once, a later one is published before it signs. */
 async function addSigningKey() {
-  const pair = await crypto.subtle.generateKey("Ed25519", true, ["sign", "verify"]);
-  if (!("privateKey" in pair)) throw new Error("Ed25519 gave no pair of keys");
-  const { x, d } = await crypto.subtle.exportKey("jwk", pair.privateKey);
   const isFirst = !process.env.SIGNING_KEYS;
-  const key = { kid: crypto.randomUUID(), state: isFirst ? "current" : "next", x, d };
+  const key = await newSigningKey(isFirst ? "current" : "next");
   say(isFirst ? "Set SIGNING_KEYS to this:" : "Add this to the list in SIGNING_KEYS:");
   console.log(JSON.stringify(isFirst ? [key] : key));
 }

@@ -4,11 +4,11 @@ import { sql } from "drizzle-orm";
 import { type Context, Hono } from "hono";
 import superjson from "superjson";
 import { v7 } from "uuid";
+import { openApi } from "../routers/about.ts";
 import { mountDocs } from "../routers/docs.ts";
 import { checkJson, readJson } from "../routers/json.ts";
 import { appRouter } from "../routers/mod.ts";
 import { mountOauthCallback } from "../routers/oauth_callback.ts";
-import { openApi } from "../routers/openapi.ts";
 import { problemOf } from "../routers/problems.ts";
 import { mountProxy } from "../routers/proxy.ts";
 import { failed, mountRest, noSuchPath } from "../routers/rest.ts";
@@ -27,7 +27,7 @@ export type AppOptions = {
   trustForwardedFor: boolean;
 };
 
-type Variables = { requestId: string; remote: string };
+type Variables = { requestId: string; limits?: Record<string, string> };
 type AppEnv = { Variables: Variables; Bindings: { remoteAddr?: Deno.Addr } };
 type AppContext = Context<AppEnv>;
 
@@ -59,7 +59,9 @@ function contextMaker(services: Services, options: AppOptions) {
       limit,
       verdict: services.limiter.take(limit, key, calls),
     }));
-    for (const [name, value] of Object.entries(limitHeaders(verdicts))) c.header(name, value);
+    const limits = limitHeaders(verdicts);
+    c.set("limits", limits);
+    for (const [name, value] of Object.entries(limits)) c.header(name, value);
     const refused = verdicts.find(({ verdict }) => !verdict.allowed);
     if (refused) {
       throw new Fault("RateLimited", `${refused.limit.name}.rate`, "Too many requests: slow down", {
@@ -119,7 +121,7 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
   mountProxy(hono, host);
   mountOauthCallback(hono, host);
   mountRest(hono, appRouter, host);
-  mountDocs(hono, () => openApi(appRouter, services.publicUrl));
+  mountDocs(hono, () => openApi(services.publicUrl));
   return hono;
 }
 
@@ -165,9 +167,11 @@ async function trpc(
         if (problemOf(error, "").status === 500) report(error.cause ?? error, c);
       },
     });
-    c.header("Cache-Control", "no-store");
-    response.headers.forEach((value, name) => c.header(name, value));
-    return c.body(response.body, response);
+    response.headers.set("Cache-Control", "no-store");
+    for (const [name, value] of Object.entries(c.get("limits") ?? {})) {
+      response.headers.set(name, value);
+    }
+    return response;
   } catch (error) {
     return refused(c, error, report);
   }
@@ -206,9 +210,8 @@ function refused(
     code: -32600,
     data: { code, httpStatus: status, fault: { code, reason, fields: errors } },
   };
-  for (const [name, value] of Object.entries(headers)) {
-    if (name !== "content-type") c.header(name, value);
-  }
-  c.header("Content-Type", "application/json");
-  return c.newResponse(JSON.stringify({ error: superjson.serialize(shape) }), { status });
+  return new Response(JSON.stringify({ error: superjson.serialize(shape) }), {
+    status,
+    headers: { ...headers, ...c.get("limits"), "content-type": "application/json" },
+  });
 }

@@ -23,7 +23,7 @@ export type Client = {
 export type ClientOptions = {
   /** Told whenever the session was renewed, so that it can be kept. */
   onSession?: (session: Session) => void;
-  fetch?: typeof fetch;
+  fetch?: NonNullable<Parameters<typeof httpBatchLink>[0]["fetch"]>;
 };
 
 /** What a refusal says: `code` and `reason` are stable, `fields` name what is not right. */

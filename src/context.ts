@@ -7,7 +7,7 @@ import type { Cache } from "./cache/cache.ts";
 import type { Limiter } from "./limits/limiter.ts";
 import type { Log } from "./log.ts";
 import type { Outbound } from "./outbound.ts";
-import { isBroken, isRetryable, settled } from "./retries.ts";
+import { isBroken, isRetryable, refusalOf, settled } from "./retries.ts";
 import type { Vault } from "./secrets/vault.ts";
 
 export type Reach = "self" | "tenant" | "subtree" | "global";
@@ -104,7 +104,7 @@ export async function transact<T>(ctx: TenantCtx, work: (ctx: TxCtx) => Promise<
   for (let attempt = 1;; attempt++) {
     const tried = await once(ctx, work);
     if ("value" in tried) return tried.value;
-    if (attempt === ATTEMPTS || !isRetryable(tried.error)) throw tried.error;
+    if (attempt === ATTEMPTS || !isRetryable(tried.error)) throw refusalOf(tried.error);
     await new Promise((resolve) => setTimeout(resolve, 2 ** attempt * (5 + Math.random() * 10)));
   }
 }

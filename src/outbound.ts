@@ -32,7 +32,7 @@ export type OutboundOptions = {
   maxBytes?: number;
 };
 
-/** Headers that speak about a connection and not about the request (RFC 9110, 7.6.1), or are ours. */
+/** Headers about the connection and not the request (RFC 9110, 7.6.1), or that we set. */
 const ownHeaders = [
   ...["host", "content-length", "expect"],
   ...[
@@ -50,13 +50,13 @@ const ownHeaders = [
 const tunnels = new Set(["CONNECT", "TRACE", "TRACK"]);
 
 /**
- * Makes a `fetch` that resolves a name once, checks every address it has, and connects to a checked
- * one on a connection of its own, so that a name which changes its mind (DNS rebinding) gains nothing.
+ * Makes a `fetch` that resolves a name once, checks every address it has, and makes a connection of
+ * its own to a checked one, so that a name which changes its mind (DNS rebinding) gains nothing.
  *
- * Unlike `fetch` it: throws Refused for whatever it will not do or could not finish; never follows a
+ * Unlike `fetch` it: throws Refused for what it will not do or could not finish; never follows a
  * redirect, whatever `init.redirect` says; asks for no compression and undoes none, so that bytes
  * pass through as sent; speaks HTTP/1.1. An aborted `init.signal` rejects with the signal's reason.
- * The body errors with Refused when it is longer than `maxBytes`, breaks off, or rests for `idleMs`;
+ * The body errors with Refused when longer than `maxBytes`, broken off, or at rest for `idleMs`;
  * cancelling it closes the connection, so cancel what you do not read.
  */
 export function outbound(o: OutboundOptions): Outbound {

@@ -44,7 +44,7 @@ export const tenants = pgTable("tenants", {
   lock(
     "tenants_below",
     (tenant) =>
-      sql`exists (select 1 from tenant_closure c where c.ancestor_id = ${tenant} and c.tenant_id = tenants.id)`,
+      sql`parent_id = ${tenant} or exists (select 1 from tenant_closure c where c.ancestor_id = ${tenant} and c.tenant_id = tenants.id)`,
     "select",
   ),
 ]);

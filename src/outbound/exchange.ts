@@ -27,7 +27,7 @@ export type Call = {
 
 const maxHeaderBytes = 64 * 1024;
 
-/** Statuses whose answer has no body, which `Response` insists on (WHATWG Fetch, null body status). */
+/** Statuses whose answer has no body, as `Response` insists (WHATWG Fetch, null body status). */
 const bodiless = new Set([204, 205, 304]);
 const redirects = new Set([301, 302, 303, 307, 308]);
 

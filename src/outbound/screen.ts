@@ -34,7 +34,7 @@ export class Refused extends Error {
 /** Names that by definition lead inside: RFC 6761, RFC 6762, RFC 8375, ICANN's `.internal`. */
 const innerNames = ["localhost", "local", "internal", "home.arpa"];
 
-/** Ports above the system range that a browser does not speak to either (WHATWG Fetch, bad ports). */
+/** Ports above the system range that browsers do not speak to either (WHATWG Fetch, bad ports). */
 const badPorts = new Set([
   ...[1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566],
   ...[6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080],

@@ -6,7 +6,7 @@ import { email } from "./provider_seed/email.ts";
 import type { Provider } from "./provider_seed/shape.ts";
 import { sms } from "./provider_seed/sms.ts";
 
-export { Provider, Quirks, TokenHeader } from "./provider_seed/shape.ts";
+export { Provider } from "./provider_seed/shape.ts";
 
 /** Endpoints and scopes as the providers' documentation gives them; unique by case-folded name. */
 export const providers: readonly Provider[] = [...email, ...chat, ...sms, ...call];

@@ -29,8 +29,8 @@ const altName = (name: string) =>
   isIPv4(name) ? der(0x87, ...name.split(".").map(Number)) : der(0x82, ascii(name));
 
 /**
- * A self-signed Ed25519 certificate (RFC 5280, RFC 8410) for the DNS names and IPv4 addresses given, valid for a day,
- * that is its own root: give `cert` as the client's `ca`.
+ * A self-signed Ed25519 certificate (RFC 5280, RFC 8410) for DNS names and IPv4 addresses, valid
+ * for a day, that is its own root: give `cert` as the client's `ca`.
  */
 export async function certificateFor(...names: string[]): Promise<{ cert: string; key: string }> {
   const keys = await crypto.subtle.generateKey("Ed25519", true, ["sign", "verify"]);

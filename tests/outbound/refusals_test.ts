@@ -78,7 +78,7 @@ as(
   "https://x:65536/",
 );
 
-Deno.test("outbound refuses every hostile spelling without a question or a connection", async () => {
+Deno.test("outbound refuses a hostile spelling without question or connection", async () => {
   await using server = await http((_req, res) => void res.end("you should not be here"));
   let questions = 0;
   const resolve = () => {

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { screen } from "../../src/outbound.ts";
-import { Provider, providers, Quirks } from "../../src/platforms/providers.ts";
+import { Provider, providers } from "../../src/platforms/providers.ts";
+import { Quirks } from "../../src/platforms/quirks.ts";
 
 function provider(name: string) {
   const found = providers.find((one) => one.name === name);
@@ -50,13 +51,13 @@ Deno.test("providers with OAuth have both endpoints; the others have neither and
   for (const { name, authKind, authUrl, tokenUrl, revocationUrl, quirks } of providers) {
     if (authKind === "oauth2") {
       assert.ok(authUrl !== null && tokenUrl !== null, name);
-      assert.notEqual(quirks.tokenHeader?.in, "basic", name);
+      assert.notEqual(quirks.tokenHeader?.kind, "basic", name);
     } else {
       assert.deepEqual([authUrl, tokenUrl, revocationUrl], [null, null, null], name);
       assert.ok(quirks.tokenHeader !== null, name);
       assert.equal(
         authKind === "basic",
-        quirks.tokenHeader.in === "basic" &&
+        quirks.tokenHeader.kind === "basic" &&
           quirks.tokenHeader.username === null,
         name,
       );
@@ -93,5 +94,5 @@ Deno.test("providers know what keeps a connection alive", () => {
     assert.equal(provider(name).quirks.rotatesRefreshToken, true, name);
   }
   assert.deepEqual(provider("Slack").quirks.tokenTypes, ["bot", "user"]);
-  assert.deepEqual(provider("Telegram").quirks.tokenHeader, { in: "path", prefix: "/bot" });
+  assert.deepEqual(provider("Telegram").quirks.tokenHeader, { kind: "path", prefix: "/bot" });
 });

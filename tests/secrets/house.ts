@@ -1,20 +1,23 @@
 /** A database with tenants whose rows hold secrets, embedded or on a real Postgres. */
 import { sql } from "drizzle-orm";
+import postgres from "postgres";
 import { v7 } from "uuid";
-import type { Database } from "../../db/client.ts";
+import { type Database, rowsOf } from "../../db/client.ts";
 import { embedded } from "../../db/embedded.ts";
-import { migrate } from "../../db/migrate.ts";
+import { migrate, ownerOf } from "../../db/migrate.ts";
 import { users, userSecurity } from "../../db/schema/identity.ts";
 import { platformCredentials, userPlatformBindings } from "../../db/schema/platforms.ts";
 import { asSystem, read, type TenantCtx, transact } from "../../src/context.ts";
 import { keyringOf, newKek } from "../../src/secrets/keyring.ts";
 import { offline } from "../../src/secrets/offline.ts";
 import { at } from "../../src/secrets/places.ts";
-import { rowsOf } from "../../db/client.ts";
+import { freshDatabase, type PostgresServer } from "../stand_ins/postgres.ts";
 import { ROOT_TENANT } from "../../src/topics.ts";
 
+type Row = Record<string, unknown>;
+
 /** Runs a statement as the superuser, past every policy. */
-export type Admin = (text: string) => Promise<Record<string, unknown>[]>;
+export type Admin = (text: string) => Promise<Row[]>;
 
 export const k1 = newKek("k1");
 export const k2 = newKek("k2");
@@ -119,12 +122,41 @@ export async function sealedUnder(admin: Admin): Promise<Record<string, number>>
   return Object.fromEntries(rows.map(({ under, values }) => [String(under), Number(values)]));
 }
 
-/** An embedded database, empty but for the root tenant and one platform. */
-export async function embeddedHouse() {
+let migrated: Promise<Blob> | undefined;
+
+async function snapshot(): Promise<Blob> {
   const database = await embedded();
   await migrate(database);
-  const admin: Admin = async (text) =>
-    (await database.client.query<Record<string, unknown>>(text)).rows;
+  const dump = await database.client.dumpDataDir("none");
+  await database.close();
+  return dump;
+}
+
+/** An embedded database, empty but for the root tenant and one platform. */
+export async function embeddedHouse() {
+  const database = await embedded(undefined, await (migrated ??= snapshot()));
+  const admin: Admin = async (text) => (await database.client.query<Row>(text)).rows;
   await foundations(admin);
   return { database, admin, [Symbol.asyncDispose]: () => database.close() };
+}
+
+/** The same on a real Postgres, whose service logs in as a role that owns nothing. */
+export async function postgresHouse(server: PostgresServer) {
+  const fresh = await freshDatabase(server);
+  const owner = ownerOf(fresh.ownerUrl);
+  await migrate(owner);
+  await owner.close();
+  const client = postgres(fresh.adminUrl, { max: 2, onnotice: () => {} });
+  const admin: Admin = async (text) => [...await client.unsafe<Row[]>(text)];
+  const [role, password] = [`${fresh.name}_service`, crypto.randomUUID()];
+  await admin(`create role ${role} login password '${password}' in role switchboard_service`);
+  await foundations(admin);
+  return {
+    url: fresh.urlAs(role, password),
+    admin,
+    [Symbol.asyncDispose]: async () => {
+      await client.end();
+      await fresh.drop();
+    },
+  };
 }

@@ -7,16 +7,20 @@ import * as identity from "../../db/schema/identity.ts";
 import * as machinery from "../../db/schema/machinery.ts";
 import * as platforms from "../../db/schema/platforms.ts";
 import * as keys from "../../src/secrets/encryption_keys.ts";
+import { transact } from "../../src/context.ts";
+import { mint } from "../../src/secrets/data_keys.ts";
+import { databaseStore } from "../../src/secrets/store.ts";
 import { announce, depart } from "../../src/secrets/instances.ts";
-import { KeyringError, newKek } from "../../src/secrets/keyring.ts";
+import { type Keyring, KeyringError, newKek } from "../../src/secrets/keyring.ts";
 import { at } from "../../src/secrets/places.ts";
 import { reencrypt } from "../../src/secrets/reencryption.ts";
-import { sealedColumns } from "../../src/secrets/sealed_columns.ts";
+import { exchange, othersThan, sealedColumns } from "../../src/secrets/sealed_columns.ts";
 import {
   embeddedHouse,
   k1,
   k2,
   keepSecrets,
+  type Kept,
   newTenant,
   type Process,
   processOf,
@@ -151,6 +155,63 @@ Deno.test("reencrypt keeps an old data key for the grace, so late commits stay r
   assert.deepEqual([more.values, more.keysDropped], [4, 1]);
   assert.deepEqual(await sealedUnder(admin), { "k2/current": 8 });
   assert.deepEqual(await wrongIn(processOf(house.database, k2), late), []);
+});
+
+Deno.test("reencrypt sweeps up what a process still seals under the old key while it runs", async () => {
+  await using house = await rotating(2, 1);
+  const { process, admin, kept } = house;
+  const slow = processOf(house.database, both);
+  const tenantId = kept[0]?.tenantId ?? "";
+  await slow.vault.seal(slow.ctxOf(tenantId), at(platforms.oauthFlows.code, "x"), "warm");
+  let late: Promise<Kept> | undefined;
+  const progress = (sofar: { passes: number; tenants: number; keysMade: number }) => {
+    if (sofar.keysMade === 2) late ??= keepSecrets(slow, tenantId, "late");
+  };
+  await reencrypt({ ...process, ...quick, settleMs: 400, progress });
+  assert.ok(late);
+  assert.deepEqual(await wrongIn(processOf(house.database, k2), await late), []);
+  assert.deepEqual(await sealedUnder(admin), { "k2/current": 12 });
+});
+
+Deno.test("reencrypt stops when another key is promoted meanwhile", async () => {
+  await using house = await rotating(1, 1);
+  const three = processOf(house.database, `${both},${newKek("k3")}`);
+  await keys.add(three.root, three.keyring, "k3");
+  const wrap: Keyring["wrap"] = async (kekId, aad, bytes) => {
+    await keys.promote(three.root, three.keyring, "k3");
+    return await three.keyring.wrap(kekId, aad, bytes);
+  };
+  const stale = await reencrypt({ ...three, keyring: { ...three.keyring, wrap }, ...quick });
+  assert.match(stale.failures[0]?.message ?? "", /k2 is primary no longer: start again/);
+  const rows = await house.admin("select distinct encryption_key_id as k from data_keys");
+  assert.deepEqual(rows, [{ k: "k1" }]);
+});
+
+Deno.test("exchange leaves a value alone that somebody changed meanwhile", async () => {
+  await using house = await rotating(1, 2);
+  const { process, admin, kept } = house;
+  const ctx = process.ctxOf(kept[0]?.tenantId ?? "");
+  const column = { table: "platform_credentials", column: "client_secret" };
+  const seen = await othersThan(ctx, column, { keyId: "none", after: null, most: 10 });
+  assert.equal(seen.length, 2);
+  await admin(`update platform_credentials set client_secret = 'sb1.newer'
+    where id = '${seen[0]?.id}'`);
+  const pairs = seen.map((value) => ({ ...value, fresh: "sb1.fresh" }));
+  assert.equal(await exchange(ctx, column, pairs), 1);
+  const rows = await admin("select client_secret::text as s from platform_credentials order by id");
+  assert.deepEqual(rows.map(({ s }) => s), ["sb1.newer", "sb1.fresh"]);
+});
+
+Deno.test("exchange and othersThan stay in their tenant", async () => {
+  await using house = await rotating(2, 1);
+  const { process, kept } = house;
+  const [mine, theirs] = kept.map(({ tenantId }) => process.ctxOf(tenantId));
+  assert.ok(mine && theirs);
+  const column = { table: "platform_credentials", column: "client_secret" };
+  const seen = await othersThan(theirs, column, { keyId: "none", after: null, most: 10 });
+  const pairs = seen.map((value) => ({ ...value, fresh: "sb1.fresh" }));
+  assert.equal(seen.length, 1);
+  assert.equal(await exchange(mine, column, pairs), 0);
 });
 
 Deno.test("reencrypt leaves what it cannot read, says where, and keeps its data key", async () => {
@@ -299,11 +360,43 @@ Deno.test("announce refuses a process without the primary key, and depart takes 
 
 Deno.test("databaseStore takes no data key under a key that is primary no longer", async () => {
   await using house = await rotating(1, 1);
-  const late = processOf(house.database, both);
+  const { ctxOf, keyring } = house.process;
   const tenantId = await newTenant(house.admin);
-  await late.vault.ready(late.ctxOf(tenantId));
-  const under = await house.admin(
-    `select distinct encryption_key_id as k from data_keys where tenant_id = '${tenantId}'`,
-  );
-  assert.deepEqual(under, [{ k: "k2" }]);
+  const late = await mint(keyring, "k1", { tenantId, purpose: "encrypt" });
+  assert.equal(await databaseStore.add(ctxOf(tenantId), late), null);
+  const made = await mint(keyring, "k2", { tenantId, purpose: "encrypt" });
+  assert.deepEqual(await databaseStore.add(ctxOf(tenantId), made), made);
+  const second = await mint(keyring, "k2", { tenantId, purpose: "encrypt" });
+  assert.deepEqual(await databaseStore.add(ctxOf(tenantId), second), made);
+});
+
+Deno.test("Vault on the database seals and opens inside the caller's transaction", async () => {
+  await using house = await rotating(1, 1);
+  const { ctxOf, vault } = processOf(house.database, both);
+  const ctx = ctxOf(await newTenant(house.admin));
+  const spot = at(platforms.oauthFlows.code, "row");
+  await rejectsWith(transact(ctx, (ctx) => vault.seal(ctx, spot, "x")), /call ready before/);
+  await vault.ready(ctx);
+  await transact(ctx, async (ctx) => {
+    const cold = processOf(house.database, both).vault;
+    const sealed = await cold.seal(ctx, spot, "x");
+    assert.equal((await cold.open(ctx, spot, sealed)).reveal(), "x");
+    assert.match(await cold.fingerprint(ctx, "x"), /^fp:/);
+  });
+  await transact(ctx, async () => {
+    const cold = processOf(house.database, both).vault;
+    await rejectsWith(cold.seal(ctx, spot, "x"), /A transaction is open on this call/);
+  });
+});
+
+Deno.test("Vault on the database seals and fingerprints at one time in one call", async () => {
+  await using house = await rotating(1, 1);
+  const { ctxOf, vault } = house.process;
+  const ctx = ctxOf(await newTenant(house.admin));
+  const spot = at(platforms.oauthFlows.code, "row");
+  const [sealed, print] = await Promise.all([
+    vault.seal(ctx, spot, "x"),
+    vault.fingerprint(ctx, "x"),
+  ]);
+  assert.match(`${sealed} ${print}`, /^sb1\..* fp:/);
 });

@@ -25,8 +25,8 @@ export const chat: Provider[] = [
       accountId: "/user_id",
       notes: [
         "Errors answer 200 with `ok: false`, at the token endpoint too.",
-        "Tokens expire, after 12 hours, only if the app has token rotation; otherwise there is no " +
-        "refresh token.",
+        "Tokens expire, after 12 hours, only if the app has token rotation; otherwise there is " +
+        "no refresh token.",
         "A user's own token is in `authed_user` and is asked for with `user_scope`.",
         "Revoke with a call of auth.revoke carrying the token.",
       ],
@@ -126,7 +126,7 @@ export const chat: Provider[] = [
     documentationUrl: "https://core.telegram.org/bots/api",
     metadata: { vendor: "Telegram", webhooks: "X-Telegram-Bot-Api-Secret-Token" },
     quirks: quirks({
-      tokenHeader: { in: "path", prefix: "/bot" },
+      tokenHeader: { kind: "path", prefix: "/bot" },
       notes: [
         "The token stands in the path: keep paths out of logs.",
         "A webhook without secret_token cannot be told from anybody's call.",

@@ -1,6 +1,6 @@
 /** What several providers have in common: an authorization server, or a way to present a key. */
 
-import type { Quirks, TokenHeader } from "./shape.ts";
+import type { Quirks, TokenHeader } from "../quirks.ts";
 
 /** A provider that does everything as the RFCs say, but for what is given. */
 export const quirks = (its: Partial<Quirks> = {}): Quirks => ({
@@ -60,7 +60,7 @@ export const microsoft = {
   }),
 };
 
-/** Facebook Login, which WhatsApp and Messenger share; a version of the Graph API lives two years. */
+/** Facebook Login, for WhatsApp and Messenger; a version of the Graph API lives two years. */
 export const meta = {
   authUrl: "https://www.facebook.com/v24.0/dialog/oauth",
   tokenUrl: "https://graph.facebook.com/v24.0/oauth/access_token",
@@ -81,6 +81,6 @@ export const meta = {
 /** A provider whose calls carry a key of the tenant's own: no authorization server at all. */
 export const keyed = { authUrl: null, tokenUrl: null, revocationUrl: null, defaultScopes: [] };
 
-export const header = (name: string, prefix = ""): TokenHeader => ({ in: "header", name, prefix });
+export const header = (name: string, prefix = ""): TokenHeader => ({ kind: "header", name, prefix });
 export const bearer = header("Authorization", "Bearer ");
-export const basic = (username: string | null = null): TokenHeader => ({ in: "basic", username });
+export const basic = (username: string | null = null): TokenHeader => ({ kind: "basic", username });

@@ -1,0 +1,99 @@
+/** The OpenAPI document of this service: its procedures, and the few routes that are none. */
+import { appRouter } from "./mod.ts";
+import { type Document, openApiOf } from "./openapi.ts";
+import type { Json } from "./schemas.ts";
+
+export const VERSION = "0.1.0";
+
+const failures = (...statuses: number[]): Json => ({
+  ...Object.fromEntries(
+    statuses.map((status) => [status, { $ref: `#/components/responses/${names[status]}` }]),
+  ),
+});
+const names: Record<number, string> = {
+  400: "BadRequest",
+  401: "Unauthorized",
+  403: "Forbidden",
+  404: "NotFound",
+  409: "Conflict",
+  413: "PayloadTooLarge",
+  429: "TooManyRequests",
+  500: "InternalError",
+  503: "Unavailable",
+};
+
+const word = { type: "string", maxLength: 64, pattern: "^[A-Za-z0-9_ -]*$" };
+const answer = (description: string, properties: Json): Json => ({
+  description,
+  content: { "application/json": { schema: { type: "object", properties } } },
+});
+const open = (operationId: string, tag: string, summary: string, description: string): Json => ({
+  operationId,
+  tags: [tag],
+  summary,
+  description,
+  security: [{}],
+});
+
+const health: Json = {
+  "/health": {
+    get: {
+      ...open("health", "machinery", "Is the process up", "Answers without asking anything else."),
+      responses: { 200: answer("It is", { status: word }), ...failures(429, 500) },
+    },
+  },
+  "/ready": {
+    get: {
+      ...open("ready", "machinery", "Can it serve", "Asks the database, for two seconds at most."),
+      responses: {
+        200: answer("It can", {
+          status: word,
+          database: word,
+          partitions: { type: "boolean", description: "Next month's partitions are there." },
+        }),
+        ...failures(429, 500, 503),
+      },
+    },
+  },
+  "/.well-known/jwks.json": {
+    get: {
+      ...open("jwks", "machinery", "The keys tokens are signed with", "RFC 7517."),
+      responses: {
+        200: answer("The public keys", {
+          keys: {
+            type: "array",
+            maxItems: 8,
+            items: {
+              type: "object",
+              properties: { kty: word, crv: word, x: word, kid: word, alg: word, use: word },
+            },
+          },
+        }),
+        ...failures(429, 500),
+      },
+    },
+  },
+};
+
+/** Made once by whoever serves it. */
+export const openApi = (serverUrl: string): Document =>
+  openApiOf(appRouter, {
+    version: VERSION,
+    serverUrl,
+    contact: {
+      name: "Switchboard's operators",
+      url: serverUrl,
+      email: "operators@switchboard.example",
+    },
+    license: { name: "Apache-2.0", url: "https://www.apache.org/licenses/LICENSE-2.0" },
+    domains: {
+      identity: "Signing in and out, and keys for programs.",
+      platforms: "The catalogue, a tenant's services and credentials, and connected accounts.",
+      audit: "Who did what to which thing.",
+      events: "What other services are told of.",
+    },
+    extra: {
+      paths: health,
+      tags: [{ name: "machinery", description: "For operators: is it up, and which keys it signs with." }],
+    },
+  });
