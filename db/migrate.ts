@@ -14,11 +14,13 @@ export async function migrations(): Promise<Migration[]> {
   const folder = new URL("./migrations/", import.meta.url);
   const names: string[] = [];
   for await (const { name } of Deno.readDir(folder)) if (name.endsWith(".sql")) names.push(name);
-  return await Promise.all(names.sort().map(async (name) => {
-    const text = await Deno.readTextFile(new URL(name, folder));
-    const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-    return { name, text, checksum: new Uint8Array(hash).toHex() };
-  }));
+  return await Promise.all(
+    names.sort().map(async (name) => {
+      const text = await Deno.readTextFile(new URL(name, folder));
+      const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+      return { name, text, checksum: new Uint8Array(hash).toHex() };
+    }),
+  );
 }
 
 /** Applies what is missing and answers its names. A file that changed after it was applied is refused. */
@@ -41,9 +43,11 @@ export async function migrate(database: Migratable, all?: Migration[]): Promise<
     for (const { name, text, checksum } of files) {
       const before = applied.get(name);
       if (before === checksum) continue;
-      if (before) throw new Error(`${name} has changed since it was applied: write a new migration`);
+      if (before) {
+        throw new Error(`${name} has changed since it was applied: write a new migration`);
+      }
       await database.run(
-        `begin; ${text}; insert into schema_migrations (name, checksum) values ('${name}', '${checksum}'); commit;`,
+        `begin; ${text}\n; insert into schema_migrations (name, checksum) values ('${name}', '${checksum}'); commit;`,
       ).catch(async (error) => {
         await database.run("rollback");
         throw error;

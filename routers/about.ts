@@ -35,7 +35,7 @@ const open = (operationId: string, tag: string, summary: string, description: st
   security: [{}],
 });
 
-const health: Json = {
+const health: Record<string, Json> = {
   "/health": {
     get: {
       ...open("health", "machinery", "Is the process up", "Answers without asking anything else."),
@@ -94,6 +94,9 @@ export const openApi = (serverUrl: string): Document =>
     },
     extra: {
       paths: health,
-      tags: [{ name: "machinery", description: "For operators: is it up, and which keys it signs with." }],
+      tags: [{
+        name: "machinery",
+        description: "For operators: is it up, and which keys it signs with.",
+      }],
     },
   });

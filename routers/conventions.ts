@@ -60,20 +60,39 @@ export const readFlag = (value: unknown): unknown =>
 export const readFlagText = (value: unknown): unknown =>
   value === "true" ? true : value === "false" ? false : readFlag(value);
 
-const preference =
-  /[\s,]*([!#$%&'*+.^`|~\w-]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[!#$%&'*+.^`|~\w-]*))?((?:\s*;[^,"]*(?:"(?:[^"\\]|\\.)*"[^,";]*)*)*)\s*(?=,|$)/y;
-
 /**
  * The style a Prefer header asks for (RFC 7240): names in any case, values bare or quoted, several
  * preferences in a line, of which the first of a name counts. What cannot be read is not heeded.
  */
 export function styleOf(prefer: string | null | undefined): Style {
   if (!prefer || prefer.length > 1000) return plain;
-  preference.lastIndex = 0;
-  for (let found = preference.exec(prefer); found; found = preference.exec(prefer)) {
-    if (found[1]?.toLowerCase() !== "conventions") continue;
-    const value = (found[2] ?? "").replace(/^"|"$/g, "").replace(/\\(.)/g, "$1");
-    return value.toLowerCase() === platformApi.name ? platformApi : plain;
+  for (const preference of split(prefer, ",")) {
+    const [pair = ""] = split(preference, ";");
+    const [name = "", ...value] = pair.split("=");
+    if (name.trim().toLowerCase() !== "conventions") continue;
+    return unquoted(value.join("=").trim()).toLowerCase() === platformApi.name
+      ? platformApi
+      : plain;
   }
   return plain;
 }
+
+/** Splits where the separator stands outside quotes. One pass: callers choose this text. */
+function split(text: string, separator: string): string[] {
+  const parts: string[] = [];
+  let [start, isQuoted] = [0, false];
+  for (let at = 0; at < text.length; at++) {
+    if (isQuoted && text[at] === "\\") at++;
+    else if (text[at] === '"') isQuoted = !isQuoted;
+    else if (!isQuoted && text[at] === separator) {
+      parts.push(text.slice(start, at));
+      start = at + 1;
+    }
+  }
+  return [...parts, text.slice(start)];
+}
+
+const unquoted = (value: string) =>
+  value.length > 1 && value.startsWith('"') && value.endsWith('"')
+    ? value.slice(1, -1).replace(/\\(.)/g, "$1")
+    : value;

@@ -51,7 +51,10 @@ function findBad(value: unknown, depth: number, tally: Tally): Bad | null {
     ? badNumber(value)
     : null;
   if (message) return { path: [], message };
-  if (typeof value !== "object" || value === null || value instanceof Date) return null;
+  if (typeof value !== "object" || value === null) return null;
+  if (value instanceof Date) {
+    return Number.isNaN(value.getTime()) ? { path: [], message: "must be a real date" } : null;
+  }
   if (depth >= maxDepth) return { path: [], message: `must not lie over ${maxDepth} levels deep` };
   return Array.isArray(value)
     ? findBadItem(value, depth, tally)

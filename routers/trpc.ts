@@ -21,11 +21,17 @@ export type Meta = {
 /** How each procedure's fields are spelled in a refusal. Written once, by mod.ts. */
 export const readings = new Map<string, Reading>();
 
-const t = initTRPC.context<Ctx>().meta<Meta>().create({
+/**
+ * What tRPC passes along. It copies its context at every step of a call, key by key: so it is given
+ * one key, and the ctx of the verbs is behind it.
+ */
+export type Held = { held: Ctx };
+
+const t = initTRPC.context<Held>().meta<Meta>().create({
   transformer: superjson,
   isDev: false, // Left alone, tRPC reads NODE_ENV, which Deno does not set, and sends stack traces out.
   errorFormatter: ({ shape, error, ctx, path }) => {
-    const { status, body } = problemOf(error, ctx?.requestId ?? "", readings.get(path ?? ""));
+    const { status, body } = problemOf(error, ctx?.held.requestId ?? "", readings.get(path ?? ""));
     const { code, reason, errors = [] } = body;
     return {
       ...shape,
@@ -38,17 +44,15 @@ const t = initTRPC.context<Ctx>().meta<Meta>().create({
 export const router = t.router;
 export const callerOf = t.createCallerFactory;
 
-const base = t.procedure.use(async ({ next }) => {
-  const result = await next();
-  if (!result.ok && result.error.cause instanceof Fault) {
-    const { cause } = result.error;
-    throw new TRPCError({ code: faults[cause.code].trpc, message: cause.message, cause });
-  }
-  return result;
-});
+/** A Fault leaves with the tRPC code that gives it its HTTP status. */
+function passed<R extends { ok: true } | { ok: false; error: TRPCError }>(result: R): R {
+  if (result.ok || !(result.error.cause instanceof Fault)) return result;
+  const { cause } = result.error;
+  throw new TRPCError({ code: faults[cause.code].trpc, message: cause.message, cause });
+}
 
 /** A procedure anyone may call. Each one is listed in the access test with its reason. */
-export const open = base;
+export const open = t.procedure.use(async ({ next }) => passed(await next()));
 
 const unauthorized = () =>
   new Fault("Unauthorized", "principal.missing", "Sign in, or send an API key");
@@ -70,21 +74,25 @@ type Replay = { replay?: { answer: unknown } | undefined };
 
 /** A procedure for those who hold `permission` in the tenant of their token. */
 export const may = (permission: Permission) =>
-  base.meta({ permission }).use(async ({ ctx, next, type, path, meta, getRawInput }) => {
-    const tenant: TenantCtx & Replay = enter(ctx, permission);
-    if (type !== "mutation" || ctx.idempotencyKey === null) return await next({ ctx: tenant });
+  t.procedure.meta({ permission }).use(async ({ ctx, next, type, path, meta, getRawInput }) => {
+    const held: TenantCtx & Replay = enter(ctx.held, permission);
+    if (type !== "mutation" || held.idempotencyKey === null) {
+      return passed(await next({ ctx: { held } }));
+    }
     const input = await getRawInput();
-    let result: Awaited<ReturnType<typeof next<typeof tenant>>> | undefined;
+    let result: Awaited<ReturnType<typeof next<{ held: typeof held }>>> | undefined;
     const work = async (ctx: TenantCtx & Replay) => {
-      result = await next({ ctx });
+      result = await next({ ctx: { held: ctx } });
       if (!result.ok) throw result.error; // Rolls the effect back.
       return result.data;
     };
-    const replay = (answer: unknown) => work({ ...tenant, replay: { answer } });
+    const replay = (answer: unknown) => work({ ...held, replay: { answer } });
     const atomic = meta?.repeatable === undefined;
-    await once(tenant, { procedure: path, input, atomic }, work, replay);
+    await once(held, { procedure: path, input, atomic }, work, replay).catch((error: unknown) => {
+      if (!result || result.ok) throw error;
+    });
     if (!result) throw new Error("An idempotent call ended without a result");
-    return result;
+    return passed(result);
   });
 
 /** Where REST finds a procedure: `rest("POST /service-platforms", "Register a service", 201)`. */
@@ -97,6 +105,7 @@ export function rest(place: `${Method} /${string}`, summary: string, status = 20
 }
 
 /** Adapts a verb `(ctx, input)` to the shape tRPC calls. */
-export const call =
-  <C, I, O>(verb: (ctx: C, input: I) => O) => ({ ctx, input }: { ctx: C & Replay; input: I }): O =>
-    ctx.replay ? ctx.replay.answer as Awaited<O> & O : verb(ctx, input);
+export const call = <C, I, O>(verb: (ctx: C, input: I) => O) =>
+(
+  { ctx: { held }, input }: { ctx: { held: C & Replay }; input: I },
+): O => held.replay ? held.replay.answer as O : verb(held, input);

@@ -1,8 +1,9 @@
 /** Runs the whole service on a laptop: embedded database, in-process cache, an invented world. */
+import { sql } from "drizzle-orm";
 import { app } from "../src/app.ts";
-import { EnvError } from "../src/env.ts";
 import { startJobs } from "../src/jobs.ts";
-import { InUse, type Laptop, openLaptop } from "./laptop.ts";
+import { startFailure } from "../src/start_failures.ts";
+import { InUse, type Laptop, openLaptop, unfinished } from "./laptop.ts";
 import { type DemoWorld, seedDemo } from "./seed.ts";
 
 const help = `deno task dev
@@ -14,20 +15,30 @@ DATABASE_URL (a Postgres instead of the embedded one), LOG_LEVEL (warn).`;
 /** Seeds once; the world is read from the folder after that. */
 async function worldOf({ process, folder }: Laptop): Promise<DemoWorld | null> {
   const file = `${folder}/demo.json`;
-  const seeded = await seedDemo(process);
-  if (seeded) {
-    await Deno.writeTextFile(file, JSON.stringify(seeded, null, 2) + "\n", { mode: 0o600 });
+  const { database } = process;
+  const [someone] = await database.query(sql`select * from tenant_ids(null, 1)`);
+  if (!someone) {
+    const mark = database.driver === "embedded" ? unfinished(folder) : null;
+    if (mark) await Deno.writeTextFile(mark, "");
+    const seeded = await seedDemo(process);
+    if (seeded) await keep(file, seeded);
+    if (mark) await Deno.remove(mark);
     return seeded;
   }
   try {
     const world: DemoWorld = JSON.parse(await Deno.readTextFile(file));
-    if (world.url === process.publicUrl) return world;
-    const moved = { ...world, url: process.publicUrl };
-    await Deno.writeTextFile(file, JSON.stringify(moved, null, 2) + "\n", { mode: 0o600 });
-    return moved;
+    const { publicUrl: url } = process;
+    if (world.url !== url) await keep(file, { ...world, url });
+    return { ...world, url };
   } catch {
     return null;
   }
+}
+
+/** Whole or not at all: these passwords are written nowhere else. */
+async function keep(file: string, world: DemoWorld) {
+  await Deno.writeTextFile(`${file}.new`, JSON.stringify(world, null, 2) + "\n", { mode: 0o600 });
+  await Deno.rename(`${file}.new`, file);
 }
 
 function greet(world: DemoWorld | null, url: string, folder: string) {
@@ -71,8 +82,13 @@ async function main() {
 if (Deno.args.includes("--help")) console.log(help);
 else {
   await main().catch((error: unknown) => {
-    const isOurs = error instanceof EnvError || error instanceof InUse;
-    console.error(isOurs ? error.message : error);
+    const isTaken = error instanceof Deno.errors.AddrInUse;
+    const sentence = isTaken
+      ? "PORT is taken by another program: stop it, or set PORT to another number"
+      : error instanceof InUse
+      ? error.message
+      : startFailure(error, Deno.env.get("DATABASE_URL"));
+    console.error(sentence ?? error);
     Deno.exit(1);
   });
 }

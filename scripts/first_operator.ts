@@ -1,6 +1,7 @@
 /** Makes the first operator of a new installation, and the catalogue with it. */
 import { open } from "../db/client.ts";
 import { EnvError, readEnv } from "../src/env.ts";
+import { startFailure } from "../src/start_failures.ts";
 import { services } from "../src/services.ts";
 import { seedCatalogue, seedOperator } from "./seed.ts";
 
@@ -14,7 +15,11 @@ async function main([email, ...words]: string[]) {
   const name = words.join(" ");
   if (!email?.includes("@") || !name) throw new EnvError(help);
   const env = readEnv(Deno.env.toObject());
-  const database = open(env.DATABASE_URL, { driver: env.DATABASE_DRIVER, poolSize: 2 });
+  const database = open(env.DATABASE_URL, {
+    driver: env.DATABASE_DRIVER,
+    poolSize: 2,
+    ...(env.DATABASE_WEBSOCKET_PROXY ? { webSocketProxy: env.DATABASE_WEBSOCKET_PROXY } : {}),
+  });
   try {
     const process = await services({ env, database });
     const operator = await seedOperator(process, email, name);
@@ -29,7 +34,7 @@ async function main([email, ...words]: string[]) {
 if (Deno.args.includes("--help")) console.log(help);
 else {
   await main(Deno.args).catch((error: unknown) => {
-    console.error(error instanceof EnvError ? error.message : error);
+    console.error(startFailure(error, Deno.env.get("DATABASE_URL")) ?? error);
     Deno.exit(1);
   });
 }

@@ -23,11 +23,11 @@ export async function newSigningKey(state: "current" | "next") {
 /** The keys of this folder, made once. They protect nothing but what lies beside them. */
 async function keptKeys(folder: string): Promise<Kept> {
   const file = `${folder}/keys.json`;
-  try {
-    return JSON.parse(await Deno.readTextFile(file));
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  const text = await Deno.readTextFile(file).catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  });
+  if (text !== null) return readKept(text, file);
   const kept = {
     SIGNING_KEYS: JSON.stringify([await newSigningKey("current")]),
     ENCRYPTION_KEYS: newKek("laptop"),
@@ -35,6 +35,19 @@ async function keptKeys(folder: string): Promise<Kept> {
   await Deno.writeTextFile(`${file}.new`, JSON.stringify(kept), { mode: 0o600 });
   await Deno.rename(`${file}.new`, file);
   return kept;
+}
+
+/** A damaged file is never replaced: what the old keys sealed would be lost with them. */
+function readKept(text: string, file: string): Kept {
+  try {
+    const { SIGNING_KEYS, ENCRYPTION_KEYS } = JSON.parse(text);
+    if (typeof SIGNING_KEYS === "string" && typeof ENCRYPTION_KEYS === "string") {
+      return { SIGNING_KEYS, ENCRYPTION_KEYS };
+    }
+  } catch { /* The sentence below says what to do; the text itself is a secret. */ }
+  throw new InUse(
+    `${file} is damaged: put back a copy, or remove the whole folder to start afresh`,
+  );
 }
 
 /** Holds the folder for this process: an embedded database takes one opener. */
@@ -45,7 +58,9 @@ async function lockFolder(folder: string): Promise<() => void> {
     new Promise<false>((resolve) => setTimeout(() => resolve(false), 500)),
   ]);
   if (!won) {
-    throw new InUse(`Another process has ${folder} open: stop it, or set DATA_DIR to another folder`);
+    throw new InUse(
+      `Another process has ${folder} open: stop it, or set DATA_DIR to another folder`,
+    );
   }
   return () => file.close();
 }
@@ -96,7 +111,26 @@ async function openDatabase(
     return open(variables.DATABASE_URL);
   }
   progress(`Opening the embedded database in ${folder} …`);
-  const database = await embedded(`${folder}/database`);
+  return await openEmbedded(folder, progress);
+}
+
+async function openEmbedded(folder: string, progress: (line: string) => void): Promise<Database> {
+  const path = `${folder}/database`;
+  const mark = unfinished(folder);
+  const isHalf = await exists(mark);
+  if (isHalf) await Deno.remove(path, { recursive: true }).catch(() => {});
+  const isNew = isHalf || !await exists(path);
+  if (isNew) await Deno.writeTextFile(mark, "");
+  const database = await embedded(path);
   for (const name of await migrate(database)) progress(`  applied ${name}`);
+  if (isNew) await Deno.remove(mark);
   return database;
 }
+
+/**
+ * Stands in the folder while a database is made or the first world is put in. Found at a start, it
+ * tells that the one who did that was killed: nobody was told a password yet, so it begins again.
+ */
+export const unfinished = (folder: string) => `${folder}/unfinished`;
+
+const exists = (path: string) => Deno.stat(path).then(() => true, () => false);

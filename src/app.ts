@@ -96,16 +96,16 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
     const given = c.req.header("x-request-id");
     const requestId = given && /^[\w.-]{8,64}$/.test(given) ? given : v7();
     c.set("requestId", requestId);
-    const began = performance.now();
+    const began = Date.now();
     await next();
-    c.header("X-Request-Id", requestId);
-    c.header("X-Content-Type-Options", "nosniff");
+    c.res.headers.set("X-Request-Id", requestId);
+    c.res.headers.set("X-Content-Type-Options", "nosniff");
     services.log("info", "request", {
       requestId,
       method: c.req.method,
       path: c.req.path,
       status: c.res.status,
-      ms: Math.round((performance.now() - began) * 10) / 10,
+      ms: Date.now() - began,
     });
   });
   hono.onError((error, c) => failed(c, error, host));
@@ -120,7 +120,7 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
   hono.all("/trpc/:path{.+}", (c) => trpc(c, context, report));
   mountProxy(hono, host);
   mountOauthCallback(hono, host);
-  mountRest(hono, appRouter, host);
+  mountRest(hono, appRouter, { ...host, context: async (c) => ({ held: await context(c) }) });
   mountDocs(hono, () => openApi(services.publicUrl));
   return hono;
 }
@@ -161,7 +161,7 @@ async function trpc(
       endpoint: "/trpc",
       req: request,
       router: appRouter,
-      createContext: () => ctx,
+      createContext: () => ({ held: ctx }),
       maxBatchSize: MAX_BATCH,
       onError: ({ error }) => {
         if (problemOf(error, "").status === 500) report(error.cause ?? error, c);

@@ -7,7 +7,7 @@ import type { Cache } from "./cache/cache.ts";
 import type { Limiter } from "./limits/limiter.ts";
 import type { Log } from "./log.ts";
 import type { Outbound } from "./outbound.ts";
-import { isBroken, isRetryable, refusalOf, settled } from "./retries.ts";
+import { ATTEMPTS, backoff, isBroken, isRetryable, refusalOf, settled } from "./retries.ts";
 import type { Vault } from "./secrets/vault.ts";
 
 export type Reach = "self" | "tenant" | "subtree" | "global";
@@ -78,6 +78,7 @@ export const frame = (): Frame => ({ open: false, committed: [] });
 /** Acting as the service itself in one tenant: jobs, seeds, and what happens before anybody is known. */
 export const asSystem = (ctx: Services & { requestId?: string }, tenantId: string): TenantCtx => ({
   ...ctx,
+  db: undefined, // A transaction sees its own tenant's rows: another tenant needs its own.
   requestId: ctx.requestId ?? crypto.randomUUID(),
   principal: null,
   address: "",
@@ -92,7 +93,6 @@ export const asSystem = (ctx: Services & { requestId?: string }, tenantId: strin
 });
 
 const STATEMENT_TIMEOUT = "15s";
-const ATTEMPTS = 4;
 
 /**
  * Runs `work` in a transaction that sees one tenant's rows; the inner ctx shadows the outer, so no
@@ -100,12 +100,12 @@ const ATTEMPTS = 4;
  * connections are tried again; whether a broken commit took place is asked of the server.
  */
 export async function transact<T>(ctx: TenantCtx, work: (ctx: TxCtx) => Promise<T>): Promise<T> {
-  if (ctx.db) return await ctx.db.transaction((db) => work({ ...ctx, db }));
+  if (ctx.db) return await savepoint({ ...ctx, db: ctx.db }, work);
   for (let attempt = 1;; attempt++) {
     const tried = await once(ctx, work);
     if ("value" in tried) return tried.value;
     if (attempt === ATTEMPTS || !isRetryable(tried.error)) throw refusalOf(tried.error);
-    await new Promise((resolve) => setTimeout(resolve, 2 ** attempt * (5 + Math.random() * 10)));
+    await backoff(attempt);
   }
 }
 
@@ -114,6 +114,7 @@ type Tried<T> = { value: T } | { error: unknown };
 async function once<T>(ctx: TenantCtx, work: (ctx: TxCtx) => Promise<T>): Promise<Tried<T>> {
   enter(ctx);
   let answer: { value: T; transactionId: string } | undefined;
+  let committed = false;
   try {
     const value = await ctx.database.transaction(async (db) => {
       const transactionId = await enterTenant(ctx, db, "read write");
@@ -121,16 +122,27 @@ async function once<T>(ctx: TenantCtx, work: (ctx: TxCtx) => Promise<T>): Promis
       answer = { value, transactionId };
       return value;
     }, "read write");
-    leave(ctx, true);
+    committed = true;
     return { value };
   } catch (error) {
     // The answer was lost on the way to or from the commit: the server knows which.
-    if (answer && isBroken(error) && await settled(ctx.database, answer.transactionId)) {
-      leave(ctx, true);
-      return { value: answer.value };
-    }
-    leave(ctx, false);
-    return { error };
+    if (!answer || !isBroken(error)) return { error };
+    committed = await settled(ctx.database, answer.transactionId);
+    return committed ? { value: answer.value } : { error };
+  } finally {
+    leave(ctx, committed);
+  }
+}
+
+/** Within a transaction: what fails takes back only its own part, and what it wanted done after it. */
+async function savepoint<T>(ctx: TxCtx, work: (ctx: TxCtx) => Promise<T>): Promise<T> {
+  const { committed } = ctx.frame;
+  const mark = committed.length;
+  try {
+    return await ctx.db.transaction((db) => work({ ...ctx, db }));
+  } catch (error) {
+    committed.splice(mark);
+    throw error;
   }
 }
 
@@ -145,10 +157,11 @@ export async function read<T>(ctx: TenantCtx, work: (ctx: TxCtx) => Promise<T>):
         return await work({ ...ctx, db });
       }, "read only");
     } catch (error) {
-      if (attempt === ATTEMPTS || !isRetryable(error)) throw error;
+      if (attempt === ATTEMPTS || !isRetryable(error)) throw refusalOf(error);
     } finally {
       leave(ctx, false);
     }
+    await backoff(attempt);
   }
 }
 
@@ -165,7 +178,14 @@ function enter(ctx: TenantCtx) {
 function leave(ctx: TenantCtx, committed: boolean) {
   const after = ctx.frame.committed.splice(0);
   ctx.frame.open = false;
-  if (committed) { for (const work of after) work(); }
+  if (!committed) return;
+  for (const work of after) {
+    try {
+      work();
+    } catch (error) { // The change is made: what fails after it must not look like its failure.
+      ctx.log("error", "failed after a commit", { error: String(error) });
+    }
+  }
 }
 
 /** Everything here is local to the transaction: a pooled session carries nothing to the next. */

@@ -1,6 +1,7 @@
 /** Every variable this service reads, each checked at the start with a sentence that says how to set it. */
 import { z } from "zod";
 import type { SigningKey } from "./access/tokens.ts";
+import { KeyringError, readKeks } from "./secrets/keyring.ts";
 
 const whole = (least: number, most: number) =>
   z.string().regex(/^\d+$/, "Give a whole number").transform(Number)
@@ -45,6 +46,17 @@ const Variables = z.object({
   SIGNING_KEYS: signingKeys,
   ENCRYPTION_KEYS: z.string({
     error: 'Make one with "deno task keys add" and set what it prints: k1:<32 bytes in base64>',
+  }).superRefine((text, issue) => {
+    try {
+      readKeks(text);
+    } catch (error) {
+      if (!(error instanceof KeyringError)) throw error;
+      const sentence = error.message.replace(/^ENCRYPTION_KEYS /, "");
+      issue.addIssue({
+        code: "custom",
+        message: `It ${sentence}`.replace(/^It (key|entry)/, "Its $1"),
+      });
+    }
   }),
   UPSTASH_REDIS_REST_URL: address(/^https?:/, "Give the REST address Upstash shows: https://…")
     .optional(),
@@ -65,6 +77,9 @@ const Variables = z.object({
 });
 
 export type Env = z.infer<typeof Variables>;
+
+/** Every variable by its name. */
+export const variableNames: readonly string[] = Object.keys(Variables.shape);
 
 export class EnvError extends Error {
   override name = "EnvError";

@@ -3,25 +3,30 @@ import { sql } from "drizzle-orm";
 import { open } from "../db/client.ts";
 import { app } from "./app.ts";
 import { asSystem } from "./context.ts";
-import { EnvError, readEnv } from "./env.ts";
+import { EnvError, readEnv, variableNames } from "./env.ts";
 import { maintainHourly, startJobs } from "./jobs.ts";
 import { announce, ANNOUNCE_MS } from "./secrets/instances.ts";
-import { KeyringError } from "./secrets/keyring.ts";
 import { services } from "./services.ts";
+import { startFailure } from "./start_failures.ts";
 import { ROOT_TENANT } from "./topics.ts";
 
 async function start() {
-  const env = readEnv(Deno.env.toObject());
+  // Each by its name, so that the process needs leave to read no other.
+  const env = readEnv(Object.fromEntries(variableNames.map((name) => [name, Deno.env.get(name)])));
   const database = open(env.DATABASE_URL, {
     driver: env.DATABASE_DRIVER,
     poolSize: env.DATABASE_POOL,
     ...(env.DATABASE_WEBSOCKET_PROXY ? { webSocketProxy: env.DATABASE_WEBSOCKET_PROXY } : {}),
   });
   const [login] = await database.query(sql`select * from login_powers()`);
-  const powers = Object.entries(login ?? {}).filter(([, has]) => has === true).map(([name]) => name);
+  const powers = Object.entries(login ?? {}).filter(([, has]) => has === true).map(([name]) =>
+    name
+  );
   if (powers.length > 0) {
     throw new EnvError(
-      `Switchboard cannot start:\n  DATABASE_URL logs in as a role that is ${powers.join(" and ")}: ` +
+      `Switchboard cannot start:\n  DATABASE_URL logs in as a role that is ${
+        powers.join(" and ")
+      }: ` +
         "give a login that is only a member of switchboard_service",
     );
   }
@@ -43,8 +48,7 @@ async function start() {
 }
 
 const hono = await start().catch((error: unknown) => {
-  const isOurs = error instanceof EnvError || error instanceof KeyringError;
-  console.error(isOurs ? error.message : error);
+  console.error(startFailure(error, Deno.env.get("DATABASE_URL")) ?? error);
   Deno.exit(1);
 });
 

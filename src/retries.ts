@@ -6,31 +6,69 @@ import { Fault } from "./errors.ts";
 /** The codes along the chain of causes: SQLSTATE (`40001`) or the driver's (`CONNECTION_CLOSED`). */
 export function codesOf(error: unknown): string[] {
   const codes: string[] = [];
-  for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
-    if ("code" in at && typeof at.code === "string") codes.push(at.code);
-    if (/Connection terminated|WebSocket|socket hang up/.test(at.message)) codes.push("ECONNRESET");
+  for (let at = error, depth = 0; at instanceof Object && depth < 5; depth++) {
+    const { code, message }: { code?: unknown; message?: unknown } = at;
+    if (typeof code === "string") codes.push(code);
+    if (at instanceof ErrorEvent || lost.test(String(message))) codes.push("ECONNRESET");
+    at = at instanceof Error ? at.cause : null;
   }
   return codes;
 }
 
+/** Neon's driver says these in words, or throws the WebSocket's event itself. */
+const lost = /Connection terminated|timeout exceeded when trying to connect|socket hang up/;
+
 /** PostgreSQL, Appendix A: serialization_failure, deadlock_detected. */
 const lostRace = new Set(["40001", "40P01"]);
-const broken = /^(08...|57P0[123]|CONNECTION_.*|ECONN.*|EPIPE|CONNECT_TIMEOUT)$/;
+/** Class 08 and the server's shutdowns; the drivers' and the operating system's words for the same. */
+const broken =
+  /^(08...|57P0[1-5]|53300|CONNECTION_.*|ECONN.*|EPIPE|ETIMEDOUT|E(HOST|NET)UNREACH|CONNECT_TIMEOUT)$/;
 
 export const isBroken = (error: unknown) => codesOf(error).some((code) => broken.test(code));
 export const isRetryable = (error: unknown) =>
   isBroken(error) || codesOf(error).some((code) => lostRace.has(code));
 
+/** How often one statement or transaction is tried, and the pause before the next try. */
+export const ATTEMPTS = 4;
+export const backoff = (attempt: number) =>
+  new Promise((resolve) => setTimeout(resolve, 2 ** attempt * (5 + Math.random() * 10)));
+
 /** What the database refuses because of what is there, in words a caller can act on; anything else as it came. */
 export function refusalOf(error: unknown): unknown {
   const codes = codesOf(error);
   if (codes.includes("23505")) {
-    return new Fault("Conflict", "row.already_exists", "Something with these values exists already");
+    return new Fault(
+      "Conflict",
+      "row.already_exists",
+      "Something with these values exists already",
+    );
   }
   if (codes.includes("23503")) {
     return new Fault("Conflict", "row.gone", "Something this refers to is not there any more");
   }
-  return error;
+  return isBroken(error) ? away(error) : error;
+}
+
+function away(cause: unknown): Fault {
+  const sentence = "The database cannot be reached: try again shortly";
+  const fault = new Fault("Unavailable", "database.away", sentence, { retryAfterSeconds: 1 });
+  fault.cause = cause;
+  return fault;
+}
+
+/** The same database, whose `query` survives a dropped connection. What it asks may be asked twice. */
+export function patient(database: Database): Database {
+  const query: Database["query"] = async (statement) => {
+    for (let attempt = 1;; attempt++) {
+      try {
+        return await database.query(statement);
+      } catch (error) {
+        if (attempt === ATTEMPTS || !isRetryable(error)) throw refusalOf(error);
+      }
+      await backoff(attempt);
+    }
+  };
+  return { ...database, query };
 }
 
 /** Whether the transaction was committed. Waits while the server still works on it, for 5 s at most. */
@@ -46,5 +84,9 @@ export async function settled(database: Database, transactionId: string): Promis
     }
     await new Promise((resolve) => setTimeout(resolve, 250));
   }
-  throw new Error("The database could not say whether a change was committed");
+  throw new Fault(
+    "Unavailable",
+    "commit.unknown",
+    "The database went away at the commit: look whether the change was made before trying again",
+  );
 }

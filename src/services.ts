@@ -9,6 +9,7 @@ import { limiter } from "./limits/limiter.ts";
 import { log } from "./log.ts";
 import { outbound } from "./outbound.ts";
 import { redis } from "./redis.ts";
+import { patient } from "./retries.ts";
 import { type Keyring, keyringOf } from "./secrets/keyring.ts";
 import { databaseStore } from "./secrets/store.ts";
 import { vault } from "./secrets/vault.ts";
@@ -23,7 +24,9 @@ export type Parts = {
 };
 
 /** The services of one process, over a database that is open. */
-export async function services({ env, database, now = () => new Date(), write }: Parts): Promise<Process> {
+export async function services(parts: Parts): Promise<Process> {
+  const { env, now = () => new Date(), write } = parts;
+  const database = patient(parts.database);
   const { UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token } = env;
   const shared = url && token ? redis({ url, token }) : null;
   const keyring = keyringOf(env.ENCRYPTION_KEYS);

@@ -99,7 +99,7 @@ export async function world(options: WorldOptions = {}) {
   });
   /** The typed procedures, called as `principal`. */
   const as = (principal: Principal | null, more: Partial<Ctx> = {}) =>
-    callerOf(appRouter)(ctx(principal, more));
+    callerOf(appRouter)({ held: ctx(principal, more) });
   /** Calls a procedure by its path, as a stranger would try a door. */
   const knock = (principal: Principal | null, path: string, input?: unknown) => {
     const door = path.split(".").reduce(

@@ -11,9 +11,11 @@ begin
     exception when duplicate_object or unique_violation then null; -- Another database of this server was first.
     end;
   end loop;
-  if not pg_has_role(current_user, 'switchboard_worker', 'member') then
+  begin
+    -- From PostgreSQL 16 on, who made a role administers it but may not act as it until granted so.
     execute format('grant switchboard_worker to %I', current_user);
-  end if;
+  exception when insufficient_privilege or invalid_grant_operation then null; -- A superuser need not.
+  end;
 end $$;
 
 do $$

@@ -44,8 +44,8 @@ export type Spot = Omit<envelope.Place, "tenantId">;
  */
 export type Vault<C extends Scope = TenantCtx> = {
   /**
-   * Makes the tenant's keys where there are none. Only outside a transaction: another request may
-   * have used a key that a rollback then takes away. Later seals may stand inside one.
+   * Makes the tenant's keys where there are none, and only outside a transaction: another request
+   * may have used a key that a rollback then takes away. Inside one it finds them or refuses.
    */
   ready(ctx: C): Promise<void>;
   seal(ctx: C, spot: Spot, plain: string | Secret): Promise<string>;
@@ -140,7 +140,6 @@ export function vault<C extends Scope = TenantCtx>(parts: VaultParts<C>): Vault<
   });
   return {
     ready: async (ctx) => {
-      if (ctx.db) throw new Error("Make keys ready before the transaction, not inside it");
       await keys.current(ctx);
       await keys.print(ctx);
     },

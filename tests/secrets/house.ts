@@ -1,4 +1,5 @@
 /** A database with tenants whose rows hold secrets, embedded or on a real Postgres. */
+import assert from "node:assert/strict";
 import { sql } from "drizzle-orm";
 import postgres from "postgres";
 import { v7 } from "uuid";
@@ -8,6 +9,7 @@ import { migrate, ownerOf } from "../../db/migrate.ts";
 import { users, userSecurity } from "../../db/schema/identity.ts";
 import { platformCredentials, userPlatformBindings } from "../../db/schema/platforms.ts";
 import { asSystem, read, type TenantCtx, transact } from "../../src/context.ts";
+import * as keys from "../../src/secrets/encryption_keys.ts";
 import { keyringOf, newKek } from "../../src/secrets/keyring.ts";
 import { offline } from "../../src/secrets/offline.ts";
 import { at } from "../../src/secrets/places.ts";
@@ -160,3 +162,27 @@ export async function postgresHouse(server: PostgresServer) {
     },
   };
 }
+
+export const both = `${k1},${k2}`;
+
+/** Tenants with secrets under k1, and k2 promoted. */
+export async function rotating(howMany = 2, secretsEach = 2) {
+  const house = await embeddedHouse();
+  const process = processOf(house.database, both);
+  const kept: Kept[] = [];
+  const tenants: string[] = [];
+  for (let i = 0; i < howMany; i++) {
+    const tenantId = await newTenant(house.admin);
+    tenants.push(tenantId);
+    for (let j = 0; j < secretsEach; j++) {
+      kept.push(await keepSecrets(process, tenantId, `canary${i}${j}`));
+    }
+    await process.vault.ready(process.ctxOf(tenantId));
+  }
+  await keys.add(process.root, process.keyring, "k2");
+  await keys.promote(process.root, process.keyring, "k2");
+  return { ...house, process, kept, tenants };
+}
+
+export const rejectsWith = (promise: Promise<unknown>, sentence: RegExp) =>
+  assert.rejects(promise, { message: sentence });

@@ -28,6 +28,7 @@ Deno.test("checkJson names the place of what cannot be stored", () => {
 
 Deno.test("checkJson refuses what only superjson can carry", () => {
   assert.equal(refused({ a: new Map() }), "a");
+  assert.equal(refused({ a: new Date(NaN) }), "a");
   assert.equal(refused({ a: new (class Odd {})() }), "a");
 });
 
@@ -47,7 +48,7 @@ Deno.test("checkJson accepts all JSON of ordinary depth", () => {
   fc.assert(fc.property(fc.jsonValue({ maxDepth: 5 }), (value) => {
     const text = JSON.stringify(value);
     const isOdd = /"(__proto__|constructor|prototype)":|\\u0000/.test(text);
-    fc.pre(!isOdd && text.isWellFormed() && !/\\ud[89a-f]/.test(text));
+    fc.pre(!/\d{16}|e\+/.test(text) && !isOdd && text.isWellFormed() && !/\\ud[89a-f]/.test(text));
     assert.equal(refused(JSON.parse(text)), undefined);
   }));
 });

@@ -97,13 +97,13 @@ Deno.test("REST answers unknown paths 404 and known paths' other methods 405 wit
   assert.equal(absent.headers.get("content-type"), "application/problem+json; charset=utf-8");
   const refused = await ask(`PATCH ${gmail}`);
   assert.deepEqual([refused.status, refused.body.code], [405, "MethodNotAllowed"]);
-  assert.equal(
+  const allowed = (refused.headers.get("allow") ?? "").split(", ").sort();
+  assert.deepEqual(allowed, ["DELETE", "GET", "HEAD", "OPTIONS", "PUT"]);
+  const options = await ask(`OPTIONS ${gmail}`);
+  assert.deepEqual([options.status, options.headers.get("allow")], [
+    204,
     refused.headers.get("allow"),
-    "PUT, GET, DELETE, HEAD, OPTIONS".split(", ").sort((a, b) =>
-      (refused.headers.get("allow") ?? "").indexOf(a) -
-      (refused.headers.get("allow") ?? "").indexOf(b)
-    ).join(", "),
-  );
+  ]);
   assert.equal((await ask("GET /api/v1/platforms/search")).status, 200);
 });
 
@@ -115,21 +115,22 @@ Deno.test("REST turns callers away before it reads their body", async () => {
       controller.close();
     },
   }, { highWaterMark: 0 });
-  for (const [authorization, status] of [["mallory", 403], ["", 401]] as const) {
-    const headers: Record<string, string> = authorization ? { authorization } : {};
-    const response = await app.request("/api/v1/platforms", { method: "POST", body, headers });
-    assert.equal(response.status, status);
-    if (status === 401) assert.equal(response.headers.get("www-authenticate"), "Bearer");
-    if (status === 403) break;
-  }
-  assert.equal(isRead, false);
+  const headers = { authorization: "mallory" };
+  const refused = await app.request("/api/v1/platforms", { method: "POST", body, headers });
+  assert.deepEqual([refused.status, isRead], [403, false]);
   const stranger = await app.request("/api/v1/platforms", { method: "POST", body: "{" });
   assert.deepEqual([stranger.status, stranger.headers.get("www-authenticate")], [401, "Bearer"]);
 });
 
 Deno.test("REST names unknown, missing and wrong fields as the wire spells them", async () => {
   const { status, body } = await ask("POST /api/v1/platforms", {
-    json: { serviceType: "email", is_active: "maybe", foo: 1, config: { client_id: 7 } },
+    json: {
+      serviceType: "email",
+      service_type: "fax",
+      is_active: "maybe",
+      foo: 1,
+      config: { client_id: 7 },
+    },
   });
   assert.equal(status, 400);
   assert.equal(body.code, "ValidationError");

@@ -1,0 +1,210 @@
+/** Measures what the service promises to be fast at, each against a baseline taken in turns in the same run. */
+import { sql } from "drizzle-orm";
+import { principals } from "../src/access/principals.ts";
+import { type Ctx, frame, type TenantCtx } from "../src/context.ts";
+import * as apiKeys from "../src/identity/api_keys.ts";
+import * as catalogue from "../src/platforms/catalogue.ts";
+import * as registrations from "../src/platforms/services.ts";
+import { requestsPerSecond } from "./bench/load.ts";
+import { serve, type Stage, stage } from "./bench/stage.ts";
+
+const help = `deno task bench [NAME…]
+
+Prints one JSON line per measure: {"bench","unit","ours","baseline","baseline_name","ratio"}, where
+ratio is ours/baseline and each figure the median of turns taken one after the other. Names:
+trpc_cached_read rest_cached_read api_key_warm api_key_cold cold_start memory. Starts a Postgres and
+the servers it needs itself; takes about two minutes for all.`;
+
+type Measure = { unit: string; baselineName: string; turn(): Promise<[number, number]>; turns: number };
+
+const median = (numbers: number[]) =>
+  numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? NaN;
+const rounded = (n: number) => Number(n.toPrecision(4));
+
+async function run(bench: string, { unit, baselineName, turn, turns }: Measure) {
+  await turn(); // Warms both.
+  const pairs: [number, number][] = [];
+  for (let i = 0; i < turns; i++) pairs.push(await turn());
+  const [ours, baseline] = [median(pairs.map(([a]) => a)), median(pairs.map(([, b]) => b))];
+  console.log(JSON.stringify({
+    bench,
+    unit,
+    ours: rounded(ours),
+    baseline: rounded(baseline),
+    baseline_name: baselineName,
+    ratio: rounded(ours / baseline),
+  }));
+}
+
+const main = new URL("../src/main.ts", import.meta.url).pathname;
+const bare = new URL("./bench/bare.ts", import.meta.url).pathname;
+
+const ctxOf = ({ process, admin, tenantId }: Stage): TenantCtx & Ctx => ({
+  ...process,
+  principal: admin,
+  requestId: "bench",
+  address: "127.0.0.1",
+  userAgent: null,
+  ifMatch: null,
+  idempotencyKey: null,
+  tenantId,
+  actor: admin.actor,
+  userId: admin.userId,
+  reach: "tenant",
+  frame: frame(),
+});
+
+/** A registered service to read: made once. */
+async function registered(on: Stage): Promise<string> {
+  const { platforms } = await registrations.list(ctxOf(on), { limit: 1 });
+  if (platforms[0]) return platforms[0].id;
+  await catalogue.create({ ...on.root(), reach: "global" }, {
+    name: "Outlook",
+    serviceType: "email",
+    metadata: {},
+    authKind: "oauth2",
+    apiHosts: [],
+    defaultScopes: [],
+    quirks: {},
+  });
+  const config = { clientId: "app-1", clientSecret: "a secret" };
+  return (await registrations.register(ctxOf(on), { serviceName: "Outlook", config })).platform.id;
+}
+
+/** Requests a second of a cached, authenticated, permission-checked read, against a bare ping. */
+async function cachedRead(on: Stage, path: (id: string) => string, bench: string) {
+  const id = await registered(on);
+  const { token } = await on.process.tokens.sign(on.admin, new Date());
+  const [ours, baseline] = [await serve(main, on.env), await serve(bare)];
+  const host = "127.0.0.1";
+  const authorization = `Bearer ${token}`;
+  const [ms, connections] = [2_000, 16];
+  await run(bench, {
+    unit: "requests/s",
+    baselineName: "bare tRPC ping with superjson on Hono",
+    turns: 7,
+    turn: async () => [
+      await requestsPerSecond(
+        { host, port: ours.port, path: path(id), headers: { authorization } },
+        ms,
+        connections,
+      ),
+      await requestsPerSecond(
+        { host, port: baseline.port, path: "/trpc/ping", headers: {} },
+        ms,
+        connections,
+      ),
+    ],
+  });
+  await Promise.all([ours.stop(), baseline.stop()]);
+}
+
+async function perSecond(times: number, work: () => Promise<unknown>): Promise<number> {
+  const began = performance.now();
+  for (let i = 0; i < times; i++) await work();
+  return times / (performance.now() - began) * 1000;
+}
+
+/** Verifications a second of an API key, against one select by primary key on the same Postgres. */
+async function apiKey(on: Stage, bench: "api_key_warm" | "api_key_cold") {
+  const { key } = await apiKeys.create(ctxOf(on), { name: "bench", scopes: ["platforms.read"] });
+  let queries = 0;
+  const { database } = on.process;
+  const counted = {
+    ...on.process,
+    database: {
+      ...database,
+      query: (statement: Parameters<typeof database.query>[0]) => {
+        queries++;
+        return database.query(statement);
+      },
+    },
+  };
+  const isWarm = bench === "api_key_warm";
+  const warm = principals(counted);
+  await warm.find(null, key);
+  queries = 0;
+  let verified = 0;
+  const verify = async () => {
+    const who = await (isWarm ? warm : principals(counted)).find(null, key);
+    if (!who) throw new Error("The key was refused");
+    verified++;
+  };
+  const select = () => database.query(sql`select id from encryption_keys where id = 'k1'`);
+  await run(bench, {
+    unit: "verifications/s",
+    baselineName: "one select by primary key on the same Postgres",
+    turns: 7,
+    turn: async () => [await perSecond(isWarm ? 20_000 : 1_000, verify), await perSecond(1_000, select)],
+  });
+  console.error(`${bench}: ${(queries / verified).toFixed(4)} queries a verification`);
+}
+
+async function coldStart(on: Stage) {
+  const start = async (module: string, env?: Record<string, string>) => {
+    const server = await serve(module, env);
+    await server.stop();
+    return server.startMs;
+  };
+  await run("cold_start", {
+    unit: "ms to first answer",
+    baselineName: "bare Hono + tRPC app",
+    turns: 7,
+    turn: async () => [await start(main, on.env), await start(bare)],
+  });
+}
+
+/** Resident memory, from the kernel's own account, two seconds after the first answer. */
+async function memory(on: Stage) {
+  const rest = async (module: string, env?: Record<string, string>) => {
+    const server = await serve(module, env);
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    const status = await Deno.readTextFile(`/proc/${server.pid}/status`);
+    await server.stop();
+    return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
+  };
+  await run("memory", {
+    unit: "MiB resident at rest",
+    baselineName: "bare Hono + tRPC app",
+    turns: 3,
+    turn: async () => [await rest(main, on.env), await rest(bare)],
+  });
+}
+
+const measures: Record<string, (on: Stage) => Promise<void>> = {
+  trpc_cached_read: (on) =>
+    cachedRead(
+      on,
+      (id) =>
+        `/trpc/platforms.services.get?input=${encodeURIComponent(JSON.stringify({ json: { id } }))}`,
+      "trpc_cached_read",
+    ),
+  rest_cached_read: (on) =>
+    cachedRead(on, (id) => `/api/v1/service-platforms/${id}`, "rest_cached_read"),
+  api_key_warm: (on) => apiKey(on, "api_key_warm"),
+  api_key_cold: (on) => apiKey(on, "api_key_cold"),
+  cold_start: coldStart,
+  memory,
+};
+
+async function all(names: string[]) {
+  const unknown = names.filter((name) => !measures[name]);
+  if (unknown.length > 0) {
+    console.error(`No such measure: ${unknown.join(", ")}. There are ${Object.keys(measures).join(", ")}.`);
+    Deno.exit(2);
+  }
+  const on = await stage();
+  try {
+    for (const [name, measure] of Object.entries(measures)) {
+      if (names.length === 0 || names.includes(name)) await measure(on);
+    }
+  } finally {
+    await on.stop();
+  }
+}
+
+if (Deno.args.includes("--help")) console.log(help);
+else {
+  await all(Deno.args);
+  Deno.exit(0);
+}

@@ -1,0 +1,113 @@
+/** Every way a procedure can be called from outside: tRPC by POST, by GET and in a batch, and REST. */
+import superjson from "superjson";
+import { z } from "zod";
+import { plain, snake } from "../../routers/conventions.ts";
+import { type Entry, restEntriesOf } from "../../routers/procedures.ts";
+import { appRouter } from "../../routers/mod.ts";
+import { compile } from "../../routers/wire.ts";
+
+export type Call = { url: string; init: RequestInit };
+export type Json = Record<string, unknown>;
+
+export const restEntries = restEntriesOf(appRouter);
+export const isJson = (value: unknown): value is Json =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const post = (url: string, body: string, headers: HeadersInit = {}): Call => ({
+  url,
+  init: { method: "POST", body, headers: { "content-type": "application/json", ...headers } },
+});
+const sent = (input: unknown) => superjson.stringify(input);
+
+export const trpcPost = (path: string, input: unknown): Call =>
+  post(`/trpc/${path}`, input === undefined ? "" : sent(input));
+
+export const trpcGet = (path: string, input: unknown): Call => ({
+  url: `/trpc/${path}?input=${encodeURIComponent(sent(input))}`,
+  init: { method: "GET" },
+});
+
+/** A query is asked by GET, a mutation sent by POST, as the client does it. */
+export const trpc = ({ path, type }: Entry, input: unknown): Call =>
+  type === "query" ? trpcGet(path, input) : trpcPost(path, input);
+
+/** Several calls of one kind at once. */
+export function batch(type: Entry["type"], calls: { path: string; input: unknown }[]): Call {
+  const url = `/trpc/${calls.map(({ path }) => path).join(",")}?batch=1`;
+  const inputs = calls.map(({ input }, place) => [place, superjson.serialize(input)]);
+  const all = JSON.stringify(Object.fromEntries(inputs));
+  return type === "query"
+    ? { url: `${url}&input=${encodeURIComponent(all)}`, init: { method: "GET" } }
+    : post(url, all);
+}
+
+/** The input in the wire's names. */
+export function wireOf({ input: schema }: Entry, input: unknown): Json {
+  const written = schema ? compile(schema).write(input, plain) : {};
+  return isJson(written) ? { ...written } : {};
+}
+
+/** Where REST serves a procedure, if it does. */
+export const placeOf = ({ path }: Entry) => restEntries.find((entry) => entry.path === path)?.rest;
+
+/** The procedure's REST call; `more` goes to the body, or the query where there is no body. */
+export function rest(entry: Entry, input: unknown, more: Json = {}): Call | null {
+  const place = placeOf(entry);
+  if (!place) return null;
+  const left = wireOf(entry, input);
+  const path = place.path.replaceAll(/\{([^}]*)\}/g, (_, name: string) => {
+    const value = left[name];
+    delete left[name];
+    return encodeURIComponent(String(value ?? ""));
+  });
+  const body = { ...left, ...more };
+  if (place.method === "GET" || place.method === "DELETE") {
+    const query = new URLSearchParams(
+      Object.entries(body).flatMap(([name, value]) =>
+        [value].flat().map((item) => [name, isJson(item) ? JSON.stringify(item) : String(item)])
+      ),
+    );
+    return { url: query.size ? `${path}?${query}` : path, init: { method: place.method } };
+  }
+  const { url, init } = post(path, JSON.stringify(body));
+  return { url, init: { ...init, method: place.method } };
+}
+
+export const withHeaders = ({ url, init }: Call, headers: Record<string, string>): Call => ({
+  url,
+  init: { ...init, headers: { ...Object.fromEntries(new Headers(init.headers)), ...headers } },
+});
+
+/** A field of an input that takes one of `kind`, by its path in the schema's names. */
+export type Spot = { path: string[]; schema: Json; isRequired: boolean };
+
+/** Every field of a procedure's input, nested ones too, as JSON Schema describes them. */
+export function spotsOf({ input }: Entry): Spot[] {
+  if (!input) return [];
+  const spots: Spot[] = [];
+  const walk = (schema: unknown, path: string[], isRequired: boolean) => {
+    if (!isJson(schema)) return;
+    if (path.length > 0) spots.push({ path, schema, isRequired });
+    const required = Array.isArray(schema.required) ? schema.required : [];
+    for (const [key, part] of Object.entries(isJson(schema.properties) ? schema.properties : {})) {
+      walk(part, [...path, key], required.includes(key));
+    }
+    for (const part of [schema.anyOf, schema.oneOf, schema.allOf].flat()) {
+      if (isJson(part) && (part.properties || part.format)) walk(part, path, isRequired);
+    }
+  };
+  walk(z.toJSONSchema(input, { io: "input", unrepresentable: "any" }), [], true);
+  return spots;
+}
+
+export const uuidSpots = (entry: Entry): Spot[] =>
+  spotsOf(entry).filter(({ schema }) => schema.format === "uuid");
+
+/** A copy of `input` with `value` at `path`; objects on the way are made. */
+export function withAt(input: unknown, [key, ...rest]: string[], value: unknown): unknown {
+  if (key === undefined) return value;
+  const before = isJson(input) ? input : {};
+  return { ...before, [key]: withAt(before[key], rest, value) };
+}
+
+export const wirePath = (path: string[]) => path.map(snake).join(".");

@@ -1,0 +1,160 @@
+/**
+ * One good call of every procedure. A test that walks all procedures takes its inputs from here, so
+ * a procedure without an entry turns those tests red: add it here, in a line or two.
+ */
+import type { Principal } from "../../src/context.ts";
+import { type House, platform, type Side } from "./house.ts";
+
+/** A call that works: its input, who makes it when not the side's boss, what must stay secret. */
+export type Example = { input: unknown; as?: Principal; secrets?: string[] };
+type Make = (house: House, side: Side) => Promise<Example> | Example;
+
+const fresh = () => crypto.randomUUID().slice(0, 8);
+const secret = () => `s3cret-${crypto.randomUUID()}`;
+const nothing = () => ({ input: {} });
+
+async function registered(house: House, side: Side) {
+  const { name, id: platformId } = await platform(house);
+  const { platform: made } = await house.w.as(side.boss).platforms.services.register({
+    serviceName: name,
+    config: { clientId: `client-${fresh()}`, clientSecret: secret(), additionalData: { a: 1 } },
+  });
+  return { ...made, platformId };
+}
+
+async function credential(house: House, side: Side) {
+  const { name } = await platform(house);
+  return await house.w.as(side.boss).platforms.credentials.create({
+    serviceName: name,
+    clientId: `client-${fresh()}`,
+    clientSecret: secret(),
+  });
+}
+
+async function signedIn({ w }: House, { email, password, tenantId }: Side) {
+  return await w.as(null, { address: fresh() }).identity.auth
+    .signIn({ email, password, tenant: tenantId });
+}
+
+const catalogue: Record<string, Make> = {
+  "platforms.catalogue.create": ({ w }) => ({
+    input: { name: `Post ${fresh()}`, serviceType: "email", metadata: { region: "eu" } },
+    as: w.operator,
+  }),
+  "platforms.catalogue.get": async (house) => ({ input: { id: (await platform(house)).id } }),
+  "platforms.catalogue.update": async (house) => ({
+    input: { id: (await platform(house)).id, description: `About ${fresh()}` },
+    as: house.w.operator,
+  }),
+  "platforms.catalogue.delete": async (house) => ({
+    input: { id: (await platform(house)).id },
+    as: house.w.operator,
+  }),
+  "platforms.catalogue.list": () => ({ input: { serviceType: "email", limit: 5 } }),
+};
+
+const services: Record<string, Make> = {
+  "platforms.services.register": async (house) => {
+    const clientSecret = secret();
+    const config = { clientId: `client-${fresh()}`, clientSecret, tenantId: "directory" };
+    return { input: { serviceName: (await platform(house)).name, config }, secrets: [clientSecret] };
+  },
+  "platforms.services.get": async (...at) => ({ input: { id: (await registered(...at)).id } }),
+  "platforms.services.update": async (...at) => {
+    const { id } = await registered(...at);
+    const clientSecret = secret();
+    return { input: { id, config: { clientSecret } }, secrets: [clientSecret] };
+  },
+  "platforms.services.deactivate": async (...at) => ({
+    input: { id: (await registered(...at)).id },
+  }),
+  "platforms.services.activate": async (house, side) => {
+    const { id } = await registered(house, side);
+    await house.w.as(side.boss).platforms.services.deactivate({ id });
+    return { input: { id } };
+  },
+  "platforms.services.list": async (...at) => ({
+    input: { serviceName: (await registered(...at)).serviceName, limit: 5 },
+  }),
+};
+
+const credentials: Record<string, Make> = {
+  "platforms.credentials.create": async (house, side) => {
+    const clientSecret = secret();
+    const { name } = await platform(house);
+    const input = {
+      serviceName: name,
+      clientId: `client-${fresh()}`,
+      clientSecret,
+      name: "second",
+      ownerUserId: side.boss.userId,
+    };
+    return { input, secrets: [clientSecret] };
+  },
+  "platforms.credentials.get": async (...at) => ({ input: { id: (await credential(...at)).id } }),
+  "platforms.credentials.update": async (...at) => {
+    const clientSecret = secret();
+    const { id } = await credential(...at);
+    return { input: { id, clientSecret, name: `third ${fresh()}` }, secrets: [clientSecret] };
+  },
+  "platforms.credentials.activate": async (...at) => ({
+    input: { id: (await credential(...at)).id },
+  }),
+  "platforms.credentials.deactivate": async (house, side) => {
+    const { id } = await credential(house, side);
+    await house.w.as(side.boss).platforms.credentials.activate({ id });
+    return { input: { id } };
+  },
+  "platforms.credentials.list": async (...at) => ({
+    input: { platformId: (await credential(...at)).platformId, limit: 5 },
+  }),
+};
+
+const identity: Record<string, Make> = {
+  "identity.auth.signIn": (_, { email, password, tenantId }) => ({
+    input: { email, password, tenant: tenantId },
+    secrets: [password],
+  }),
+  "identity.auth.refresh": async (...at) => {
+    const { refreshToken } = await signedIn(...at);
+    return { input: { refreshToken }, secrets: [refreshToken] };
+  },
+  "identity.auth.signOut": async (house, side) => {
+    const { accessToken } = await signedIn(house, side);
+    const as = await house.w.process.tokens.verify(accessToken, house.w.process.now());
+    return { input: {}, ...(as ? { as } : {}), secrets: [accessToken] };
+  },
+  "identity.auth.me": nothing,
+  "identity.apiKeys.create": () => ({
+    input: { name: `key ${fresh()}`, scopes: ["platforms.read", "service_platforms.read"] },
+  }),
+  "identity.apiKeys.revoke": async ({ w }, { boss }) => {
+    const made = await w.as(boss).identity.apiKeys.create({
+      name: `key ${fresh()}`,
+      scopes: ["platforms.read"],
+    });
+    return { input: { id: made.apiKey.id }, secrets: [made.key] };
+  },
+  "identity.apiKeys.list": () => ({ input: { limit: 5 } }),
+};
+
+const trail: Record<string, Make> = {
+  "audit.list": (_, { boss }) => ({ input: { actorId: boss.userId, limit: 5 } }),
+  "events.list": () => ({ input: { type: "user.created", limit: 5 } }),
+};
+
+export const examples: Readonly<Record<string, Make>> = {
+  ...catalogue,
+  ...services,
+  ...credentials,
+  ...identity,
+  ...trail,
+};
+
+/** The example of a procedure; says what to do where there is none. */
+export async function example(house: House, side: Side, path: string): Promise<Required<Example>> {
+  const make = examples[path];
+  if (!make) throw new Error(`${path} is new: add one good call of it to tests/contract/examples.ts`);
+  const { input, as = side.boss, secrets = [] } = await make(house, side);
+  return { input, as, secrets };
+}

@@ -1,0 +1,119 @@
+/** Two tenants side by side: ours has one of everything, theirs may do everything and owns little. */
+import { v7 } from "uuid";
+import { entriesOf } from "../../routers/procedures.ts";
+import { appRouter } from "../../routers/mod.ts";
+import { permissions } from "../../src/access/permissions.ts";
+import { asSystem, type Grants, type Principal, type Reach } from "../../src/context.ts";
+import { at } from "../../src/secrets/places.ts";
+import { ROOT_TENANT } from "../../src/topics.ts";
+import * as tenants from "../../src/identity/tenants.ts";
+import { environment, type Person, world } from "../kit.ts";
+import { getTableColumns } from "drizzle-orm";
+import { toSnakeCase } from "drizzle-orm/casing";
+import { PgColumn } from "drizzle-orm/pg-core";
+import { belongsTo, type Table, tables } from "./catalogue.ts";
+import { drizzleTables, fill, type RowMaker } from "./rows.ts";
+import { tapped } from "./tap.ts";
+
+/** Every permission there is, as far as `reach`. */
+export const everything = (reach: Reach, but?: string): Grants =>
+  Object.fromEntries(permissions.filter((p) => p !== but).map((p) => [p, reach]));
+
+/** Everything about every procedure. */
+export const entries = entriesOf(appRouter);
+
+/** Someone with every permission in one tenant, and the words to make things there. */
+export type Side = { tenantId: string; boss: Person; password: string; email: string };
+
+export type House = Awaited<ReturnType<typeof house>>;
+
+/** A world on a tapped database, its log kept. */
+export async function house() {
+  const lines: string[] = [];
+  const { database, tap, superuser } = await tapped();
+  const w = await world({
+    database,
+    env: await environment({ LOG_LEVEL: "debug" }),
+    write: (line) => void lines.push(line),
+  });
+  const all = await tables(superuser);
+  const side = async (parent: string, name: string): Promise<Side> => {
+    const { id: tenantId } = await tenants.create(asSystem(w.process, parent), { name });
+    const [email, password] = [`${v7()}@people.example`, `password ${crypto.randomUUID()}`];
+    const boss = await w.person(tenantId, "owner", { email, password, grants: everything("tenant") });
+    return { tenantId, boss, password, email };
+  };
+  const root: Side = {
+    tenantId: ROOT_TENANT,
+    boss: { ...w.operator, grants: everything("global") },
+    password: "",
+    email: "",
+  };
+  return { w, tap, superuser, tables: all, lines, side, root, close: w.close };
+}
+
+/** A platform of the catalogue, made by the operator, active. */
+export async function platform({ w }: House, more: Record<string, unknown> = {}) {
+  const { platform } = await w.as(w.operator).platforms.catalogue.create({
+    name: `Post ${crypto.randomUUID()}`,
+    serviceType: "email",
+    authUrl: "https://provider.example/authorize",
+    tokenUrl: "https://provider.example/token",
+    apiHosts: ["https://api.provider.example"],
+    ...more,
+  });
+  return platform;
+}
+
+/** Gives `side` a row in every table, canaries in it. Answers the rows by table. */
+export async function furnish(house: House, side: Side, canary: string): Promise<RowMaker["known"]> {
+  const { w, superuser, tables } = house;
+  const ctx = asSystem(w.process, side.tenantId);
+  await w.process.secrets.ready(ctx);
+  const { id } = await platform(house);
+  const known: RowMaker["known"] = new Map();
+  for (const table of tables.filter(({ isTenant }) => !isTenant)) {
+    const mine = belongsTo(table) ?? (table.name === "platforms" ? "id = $1" : "true");
+    const key = table.name === "platforms" ? [id] : mine.includes("$1") ? [side.tenantId] : [];
+    const [row] = await superuser(`select * from "${table.name}" where ${mine} limit 1`, key);
+    if (row) known.set(table.name, row);
+  }
+  const maker: RowMaker = {
+    ask: superuser,
+    tenantId: side.tenantId,
+    canary: (table, column) => `${canary}-${table}-${column}`.replaceAll("_", "-"),
+    seal: (table, row, column, plain) =>
+      w.process.secrets.seal(ctx, at(columnOf(table, column), row), plain),
+    known,
+  };
+  await fill(maker, tables);
+  return known;
+}
+
+function columnOf(table: string, name: string): PgColumn {
+  const columns = Object.entries(getTableColumns(drizzleTables.get(table) ?? missing(table)));
+  const [, column] = columns.find(([key]) => toSnakeCase(key) === name) ?? missing(name);
+  return column instanceof PgColumn ? column : missing(name);
+}
+
+function missing(name: string): never {
+  throw new Error(`db/schema does not know ${name}`);
+}
+
+/** Every id that names something of a tenant. */
+export async function idsOf({ superuser, tables }: House, tenantId: string): Promise<string[]> {
+  const ids = new Set([tenantId]);
+  for (const table of tables) {
+    const mine = belongsTo(table);
+    if (!mine || !table.columns.some(({ name, type }) => name === "id" && type === "uuid")) continue;
+    const rows = await superuser(`select id from "${table.name}" where ${mine}`, [tenantId]);
+    for (const { id } of rows) ids.add(String(id));
+  }
+  return [...ids];
+}
+
+export const withReach = (principal: Principal, reach: Reach): Principal => ({
+  ...principal,
+  grants: everything(reach),
+});
+export type { Table };
