@@ -35,9 +35,7 @@ export function openBook(): Book {
   const describe = (schema: z.ZodType, io: Io): Json => {
     const { $schema: _, $defs = {}, ...json } = toJson(schema, io);
     const names = new Map(
-      Object.entries($defs as Record<string, Json>).map((
-        [name, part],
-      ) => [name, keep(name, moved(part), io)]),
+      Object.entries($defs).map(([name, part]) => [name, keep(name, moved(part), io)]),
     );
     return moved(json, names);
   };
@@ -57,7 +55,7 @@ const moved = (json: Json, names = new Map<string, string>()): Json =>
     }),
   );
 
-function toJson(schema: z.ZodType, io: Io): Json {
+function toJson(schema: z.ZodType, io: Io): Json & { $defs?: Record<string, Json> } {
   return z.toJSONSchema(schema, {
     io,
     unrepresentable: "any",

@@ -47,8 +47,12 @@ export const callerOf = t.createCallerFactory;
 /** A Fault leaves with the tRPC code that gives it its HTTP status. */
 function passed<R extends { ok: true } | { ok: false; error: TRPCError }>(result: R): R {
   if (result.ok || !(result.error.cause instanceof Fault)) return result;
-  const { cause } = result.error;
-  throw new TRPCError({ code: faults[cause.code].trpc, message: cause.message, cause });
+  throw travelling(result.error.cause);
+}
+
+function travelling(cause: unknown): unknown {
+  if (!(cause instanceof Fault)) return cause;
+  return new TRPCError({ code: faults[cause.code].trpc, message: cause.message, cause });
 }
 
 /** A procedure anyone may call. Each one is listed in the access test with its reason. */
@@ -69,13 +73,21 @@ export function enter(ctx: Ctx, permission: Permission): TenantCtx {
   return { ...ctx, tenantId, actor, userId, reach, frame: frame() };
 }
 
+function admitted(ctx: Ctx, permission: Permission): TenantCtx {
+  try {
+    return enter(ctx, permission);
+  } catch (error) {
+    throw travelling(error);
+  }
+}
+
 /** What a replayed call answers instead of running its verb again. */
 type Replay = { replay?: { answer: unknown } | undefined };
 
 /** A procedure for those who hold `permission` in the tenant of their token. */
 export const may = (permission: Permission) =>
   t.procedure.meta({ permission }).use(async ({ ctx, next, type, path, meta, getRawInput }) => {
-    const held: TenantCtx & Replay = enter(ctx.held, permission);
+    const held: TenantCtx & Replay = admitted(ctx.held, permission);
     if (type !== "mutation" || held.idempotencyKey === null) {
       return passed(await next({ ctx: { held } }));
     }
@@ -89,7 +101,7 @@ export const may = (permission: Permission) =>
     const replay = (answer: unknown) => work({ ...held, replay: { answer } });
     const atomic = meta?.repeatable === undefined;
     await once(held, { procedure: path, input, atomic }, work, replay).catch((error: unknown) => {
-      if (!result || result.ok) throw error;
+      if (!result || result.ok) throw travelling(error);
     });
     if (!result) throw new Error("An idempotent call ended without a result");
     return passed(result);

@@ -20,7 +20,7 @@ export type KekMark = { id: string; check: string };
 /** On whose behalf: `db` is set while a transaction is open. */
 export type Scope = { tenantId: string; db?: unknown };
 
-/** Where wrapped data keys are kept. Inside a transaction each call joins it, else opens its own. */
+/** Where wrapped data keys are kept. Each call joins the open transaction, or opens its own. */
 export type DataKeyStore<C extends Scope = TenantCtx> = {
   /** The key new values are sealed with; for `fingerprint` the only one. */
   current(ctx: C, purpose: Purpose): Promise<WrappedKey | null>;

@@ -47,6 +47,9 @@ export function wireOf({ input: schema }: Entry, input: unknown): Json {
   return isJson(written) ? { ...written } : {};
 }
 
+/** Stands in a path where an input names nothing. */
+const nobody = "01900000-0000-7000-8000-000000000000";
+
 /** Where REST serves a procedure, if it does. */
 export const placeOf = ({ path }: Entry) => restEntries.find((entry) => entry.path === path)?.rest;
 
@@ -58,7 +61,7 @@ export function rest(entry: Entry, input: unknown, more: Json = {}): Call | null
   const path = place.path.replaceAll(/\{([^}]*)\}/g, (_, name: string) => {
     const value = left[name];
     delete left[name];
-    return encodeURIComponent(String(value ?? ""));
+    return encodeURIComponent(String(value ?? nobody));
   });
   const body = { ...left, ...more };
   if (place.method === "GET" || place.method === "DELETE") {

@@ -1,6 +1,5 @@
 /** Key-encryption keys come and go in one order: added, distributed, promoted, retired. */
 import assert from "node:assert/strict";
-import { is } from "drizzle-orm";
 import * as keys from "../../src/secrets/encryption_keys.ts";
 import { announce, depart } from "../../src/secrets/instances.ts";
 import { newKek } from "../../src/secrets/keyring.ts";
@@ -8,7 +7,6 @@ import {
   both,
   embeddedHouse,
   k1,
-  k2,
   type Process,
   processOf,
   rejectsWith,

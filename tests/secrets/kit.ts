@@ -1,4 +1,4 @@
-/** What tests of secrets share: keys, and a store of data keys in memory that many vaults may use. */
+/** What tests of secrets share: keys, and a store of data keys in memory for many vaults. */
 import { type Keyring, keyringOf, newKek } from "../../src/secrets/keyring.ts";
 import type { WrappedKey } from "../../src/secrets/data_keys.ts";
 import type { Place } from "../../src/secrets/envelope.ts";

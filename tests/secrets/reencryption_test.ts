@@ -67,7 +67,7 @@ Deno.test("reencrypt with dryRun counts what it would do and changes nothing", a
   assert.deepEqual(await sealedUnder(house.admin), { "k1/current": 16 });
 });
 
-/** Ends, as a killed process does: from one of its transactions on, nothing reaches the database. */
+/** Ends as a killed process does: from one transaction on, nothing reaches the database. */
 function mortal(database: Database, transactions: number, lastIsCommitted: boolean): Database {
   let left = transactions;
   return {
@@ -197,7 +197,8 @@ Deno.test("reencrypt leaves what it cannot read, says where, and keeps its data 
   const [one, two] = kept;
   assert.ok(one && two);
   await admin(`update platform_credentials a set client_secret = b.client_secret
-    from platform_credentials b where a.id = '${one.credentialId}' and b.id = '${two.credentialId}'`);
+    from platform_credentials b
+    where a.id = '${one.credentialId}' and b.id = '${two.credentialId}'`);
   const outcome = await reencrypt({ ...process, ...quick });
   assert.equal(outcome.unreadable, 1);
   assert.deepEqual(outcome.examples, [{

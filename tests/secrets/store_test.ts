@@ -1,12 +1,11 @@
-/** Data keys in the database: one current key, the primary key above it, the caller's transaction. */
+/** Data keys in the database: one is current, wrapped by the primary key. */
 import assert from "node:assert/strict";
-import { is } from "drizzle-orm";
 import * as platforms from "../../db/schema/platforms.ts";
 import { transact } from "../../src/context.ts";
 import { mint } from "../../src/secrets/data_keys.ts";
 import { databaseStore } from "../../src/secrets/store.ts";
 import { at } from "../../src/secrets/places.ts";
-import { both, k1, k2, newTenant, processOf, rejectsWith, rotating } from "./house.ts";
+import { both, newTenant, processOf, rejectsWith, rotating } from "./house.ts";
 
 Deno.test("databaseStore takes no data key under a key that is primary no longer", async () => {
   await using house = await rotating(1, 1);

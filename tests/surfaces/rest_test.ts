@@ -205,6 +205,15 @@ Deno.test("REST turns bad bodies into 4xx that say what is wrong", async () => {
   );
 });
 
+Deno.test("REST refuses in query and path what it refuses in a body", async () => {
+  for (const query of ["cursor=%00", "__proto__=1", "constructor=1", "isActive=true", "limit=x"]) {
+    const { status, body } = await ask(`GET /api/v1/platforms?${query}`);
+    assert.deepEqual([status, body.errors.length], [400, 1], query);
+  }
+  assert.equal((await ask("GET /api/v1/platforms/%00")).status, 400);
+  assert.equal((await ask("GET /api/v1/platforms?limit=1&limit=2")).status, 400);
+});
+
 Deno.test("REST never answers 5xx to whatever is sent", async () => {
   const text = fc.oneof(fc.string({ unit: "binary", maxLength: 30 }), fc.json());
   await fc.assert(
