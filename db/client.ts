@@ -1,10 +1,11 @@
 /** Opens the database. The only files that know which driver runs it are this one and embedded.ts. */
-import { neonConfig, Pool } from "@neondatabase/serverless";
+import { neonConfig, Pool, type PoolClient } from "@neondatabase/serverless";
 import { type SQL, sql } from "drizzle-orm";
-import { drizzle as overNeon } from "drizzle-orm/neon-serverless";
+import { drizzle } from "drizzle-orm/neon-serverless";
 import type { PgDatabase, PgQueryResultHKT } from "drizzle-orm/pg-core";
-import { drizzle as overPostgres } from "drizzle-orm/postgres-js";
-import postgres from "postgres";
+// deno-lint-ignore no-import-prefix -- until deno.json names it.
+import pg from "npm:pg@8.23.1";
+import { isBroken } from "./failures.ts";
 
 /** One type for every driver and for a transaction, so that a verb never knows which it has. */
 export type Db = PgDatabase<PgQueryResultHKT>;
@@ -27,24 +28,35 @@ export function rowsOf(result: unknown): Record<string, unknown>[] {
   return [];
 }
 
-/** Wraps any Drizzle database as ours. */
+/** Lends one session to `work`, and to nobody else until it is done. */
+export type Lend = <T>(work: (session: Db) => Promise<T>) => Promise<T>;
+
+/** Wraps the sessions of a driver as ours. */
 export function databaseOf(
-  db: Db,
+  lend: Lend,
   { driver, role, close }: Pick<Database, "driver" | "role" | "close">,
 ): Database {
-  return {
-    driver,
-    role,
-    close,
-    transaction: (work, access) => db.transaction(work, { accessMode: access }),
-    query: async (statement) => {
-      if (!role) return rowsOf(await db.execute(statement));
-      return await db.transaction(async (db) => {
-        await db.execute(sql`select set_config('role', ${role}, true)`);
-        return rowsOf(await db.execute(statement));
+  const transaction: Database["transaction"] = async (work, accessMode) => {
+    let failure: { error: unknown } | undefined;
+    const noted = (db: Db) =>
+      work(db).catch((error) => {
+        failure = { error };
+        throw error;
       });
-    },
+    try {
+      return await lend((session) => session.transaction(noted, { accessMode }));
+    } catch (error) {
+      throw failure ? failure.error : error; // The rollback of a lost session fails as well.
+    }
   };
+  const query: Database["query"] = async (statement) => {
+    if (!role) return rowsOf(await lend((session) => session.execute(statement)));
+    return await transaction(async (db) => {
+      await db.execute(sql`select set_config('role', ${role}, true)`);
+      return rowsOf(await db.execute(statement));
+    }, "read write");
+  };
+  return { driver, role, close, transaction, query };
 }
 
 export type OpenOptions = {
@@ -57,37 +69,54 @@ export type OpenOptions = {
 
 const isNeon = (url: string) => /\.neon\.tech$/.test(new URL(url).hostname);
 
+/** Node's driver and Neon's are one program with two kinds of socket. */
+const TcpPool: typeof Pool = pg.Pool;
+
+/** The server ends a statement after 15 s; this is for a network that swallows its answer. */
+const ANSWER_WITHIN_MS = 20_000;
+
 /** Opens `postgres://…`: through Neon's WebSocket driver when the host is Neon's, else over TCP. */
 export function open(url: string, options: OpenOptions = {}): Database {
-  const { driver = "auto", poolSize = 10 } = options;
-  if (driver === "neon" || (driver === "auto" && isNeon(url))) return openNeon(url, options);
-  const client = postgres(url, {
+  const { driver: wanted = "auto", poolSize = 10, webSocketProxy } = options;
+  const driver = wanted === "auto" ? (isNeon(url) ? "neon" : "postgres") : wanted;
+  if (driver === "neon") configureNeon(webSocketProxy);
+  const pool = new (driver === "neon" ? Pool : TcpPool)({
+    connectionString: url,
     max: poolSize,
-    connect_timeout: 10,
-    idle_timeout: 60,
-    prepare: false, // Poolers in transaction mode hand every transaction another session.
-    onnotice: () => {},
+    connectionTimeoutMillis: 10_000,
+    idleTimeoutMillis: 60_000,
+    query_timeout: ANSWER_WITHIN_MS,
+    keepAlive: true,
   });
-  return databaseOf(overPostgres({ client, casing: "snake_case" }), {
-    driver: "postgres",
-    role: null,
-    close: () => client.end({ timeout: 5 }),
-  });
-}
-
-function openNeon(url: string, { poolSize = 10, webSocketProxy }: OpenOptions): Database {
-  neonConfig.webSocketConstructor = WebSocket;
-  if (webSocketProxy) {
-    neonConfig.wsProxy = webSocketProxy;
-    neonConfig.useSecureWebSocket = false;
-    neonConfig.pipelineConnect = false;
-    neonConfig.pipelineTLS = false;
-  }
-  const pool = new Pool({ connectionString: url, max: poolSize, connectionTimeoutMillis: 10_000 });
-  pool.on("error", () => {}); // An idle connection that breaks is replaced on the next use.
-  return databaseOf(overNeon({ client: pool, casing: "snake_case" }), {
-    driver: "neon",
+  // A connection that breaks says so to whoever waits for its answer; else to nobody.
+  pool.on("error", () => {});
+  pool.on("connect", (client: PoolClient) => void client.on("error", () => {}));
+  return databaseOf((work) => lendFrom(pool, work), {
+    driver,
     role: null,
     close: () => pool.end(),
   });
+}
+
+/** A session whose connection broke does not go back to the pool. */
+async function lendFrom<T>(pool: Pool, work: (session: Db) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  let isLost = false;
+  try {
+    return await work(drizzle({ client, casing: "snake_case" }));
+  } catch (error) {
+    isLost = isBroken(error);
+    throw error;
+  } finally {
+    client.release(isLost);
+  }
+}
+
+function configureNeon(webSocketProxy: string | undefined) {
+  neonConfig.webSocketConstructor = WebSocket;
+  if (!webSocketProxy) return;
+  neonConfig.wsProxy = webSocketProxy;
+  neonConfig.useSecureWebSocket = false;
+  neonConfig.pipelineConnect = false;
+  neonConfig.pipelineTLS = false;
 }

@@ -34,7 +34,9 @@ export const metadata = {
 export const words = () => text().array().notNull().default(sql`'{}'::text[]`);
 
 /** Ciphertext. A domain in the database refuses anything that is not sealed. */
-export const sealed = customType<{ data: string; driverData: string }>({ dataType: () => "sealed" });
+export const sealed = customType<{ data: string; driverData: string }>({
+  dataType: () => "sealed",
+});
 
 const tenant = sql`nullif(current_setting('app.tenant_id', true), '')::uuid`;
 

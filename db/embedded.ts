@@ -13,7 +13,8 @@ export async function embedded(folder?: string, snapshot?: Blob): Promise<Embedd
     ...(snapshot ? { loadDataDir: snapshot } : {}),
   });
   // PGlite logs in as superuser: every transaction puts the service's role on before it looks at anything.
-  const database = databaseOf(drizzle({ client, casing: "snake_case" }), {
+  const session = drizzle({ client, casing: "snake_case" });
+  const database = databaseOf((work) => work(session), {
     driver: "embedded",
     role: "switchboard_service",
     close: () => client.close(),

@@ -3,10 +3,6 @@
  * forms (`YYYYMMDDHHMMSS` in UTC, `YES`/`NO`) accepted from all and answered to those who prefer it.
  */
 
-/** The name a field has on the wire: `clientId` is `client_id`, `oauth2Url` is `oauth2_url`. */
-export const snake = (key: string): string =>
-  key.replace(/([a-z0-9])([A-Z])/g, "$1_$2").toLowerCase();
-
 /** How dates and booleans are written into one answer. */
 export type Style = {
   /** Empty for plain JSON; otherwise the name of the convention, which entity tags carry too. */

@@ -2,7 +2,7 @@
 import type { z } from "zod";
 import type { FieldProblem } from "../src/errors.ts";
 import { misnamed } from "./wire_scalars.ts";
-import { snake } from "./conventions.ts";
+import { snake } from "../src/wire_names.ts";
 
 type Issue = z.core.$ZodIssue;
 type Path = PropertyKey[];

@@ -1,6 +1,6 @@
 /** One procedure as one operation of the OpenAPI document. */
 import { faults } from "../src/errors.ts";
-import { snake } from "./conventions.ts";
+import { snake } from "../src/wire_names.ts";
 import { type RestEntry, subjectKey } from "./procedures.ts";
 import type { Book, Json } from "./schemas.ts";
 

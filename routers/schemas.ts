@@ -1,6 +1,7 @@
 /** Describes the procedures' schemas to other languages: JSON Schema 2020-12 in the wire's names. */
 import { z } from "zod";
-import { plain, snake } from "./conventions.ts";
+import { snake } from "../src/wire_names.ts";
+import { plain } from "./conventions.ts";
 import { maxValues } from "./json.ts";
 import { compile } from "./wire.ts";
 

@@ -5,6 +5,7 @@ import type { Permission } from "../src/access/permissions.ts";
 import { type Ctx, frame, type TenantCtx } from "../src/context.ts";
 import { Fault, faults } from "../src/errors.ts";
 import { once } from "../src/idempotency.ts";
+import { checkJson } from "./json.ts";
 import { problemOf, type Reading } from "./problems.ts";
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -56,7 +57,10 @@ function travelling(cause: unknown): unknown {
 }
 
 /** A procedure anyone may call. Each one is listed in the access test with its reason. */
-export const open = t.procedure.use(async ({ next }) => passed(await next()));
+export const open = t.procedure.use(async ({ next, getRawInput }) => {
+  checkJson(await getRawInput());
+  return passed(await next());
+});
 
 const unauthorized = () =>
   new Fault("Unauthorized", "principal.missing", "Sign in, or send an API key");
@@ -88,10 +92,11 @@ type Replay = { replay?: { answer: unknown } | undefined };
 export const may = (permission: Permission) =>
   t.procedure.meta({ permission }).use(async ({ ctx, next, type, path, meta, getRawInput }) => {
     const held: TenantCtx & Replay = admitted(ctx.held, permission);
+    const input = await getRawInput(); // Read only now that the caller may.
+    checkJson(input); // superjson can build cycles and classes out of harmless JSON.
     if (type !== "mutation" || held.idempotencyKey === null) {
       return passed(await next({ ctx: { held } }));
     }
-    const input = await getRawInput();
     let result: Awaited<ReturnType<typeof next<{ held: typeof held }>>> | undefined;
     const work = async (ctx: TenantCtx & Replay) => {
       result = await next({ ctx: { held: ctx } });

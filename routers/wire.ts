@@ -6,7 +6,8 @@
 import { z } from "zod";
 import type { FaultCode } from "../src/errors.ts";
 import { faultCodes } from "../src/fault_codes.ts";
-import { snake, type Style } from "./conventions.ts";
+import { snake } from "../src/wire_names.ts";
+import { type Style } from "./conventions.ts";
 import type { Reading } from "./problems.ts";
 import {
   anything,

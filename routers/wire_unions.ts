@@ -1,6 +1,6 @@
 /** How the wire finds out which of a union's forms a value has. */
 import { z } from "zod";
-import { snake } from "./conventions.ts";
+import { snake } from "../src/wire_names.ts";
 import { anything, isObject, leaf, same, type Wire } from "./wire_scalars.ts";
 
 type Grow = (schema: z.core.$ZodType) => Wire;

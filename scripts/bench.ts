@@ -15,7 +15,12 @@ ratio is ours/baseline and each figure the median of turns taken one after the o
 trpc_cached_read rest_cached_read api_key_warm api_key_cold cold_start memory. Starts a Postgres and
 the servers it needs itself; takes about two minutes for all.`;
 
-type Measure = { unit: string; baselineName: string; turn(): Promise<[number, number]>; turns: number };
+type Measure = {
+  unit: string;
+  baselineName: string;
+  turn(): Promise<[number, number]>;
+  turns: number;
+};
 
 const median = (numbers: number[]) =>
   numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? NaN;
@@ -135,7 +140,10 @@ async function apiKey(on: Stage, bench: "api_key_warm" | "api_key_cold") {
     unit: "verifications/s",
     baselineName: "one select by primary key on the same Postgres",
     turns: 7,
-    turn: async () => [await perSecond(isWarm ? 20_000 : 1_000, verify), await perSecond(1_000, select)],
+    turn: async () => [
+      await perSecond(isWarm ? 20_000 : 1_000, verify),
+      await perSecond(1_000, select),
+    ],
   });
   console.error(`${bench}: ${(queries / verified).toFixed(4)} queries a verification`);
 }
@@ -176,7 +184,9 @@ const measures: Record<string, (on: Stage) => Promise<void>> = {
     cachedRead(
       on,
       (id) =>
-        `/trpc/platforms.services.get?input=${encodeURIComponent(JSON.stringify({ json: { id } }))}`,
+        `/trpc/platforms.services.get?input=${
+          encodeURIComponent(JSON.stringify({ json: { id } }))
+        }`,
       "trpc_cached_read",
     ),
   rest_cached_read: (on) =>
@@ -190,7 +200,9 @@ const measures: Record<string, (on: Stage) => Promise<void>> = {
 async function all(names: string[]) {
   const unknown = names.filter((name) => !measures[name]);
   if (unknown.length > 0) {
-    console.error(`No such measure: ${unknown.join(", ")}. There are ${Object.keys(measures).join(", ")}.`);
+    console.error(
+      `No such measure: ${unknown.join(", ")}. There are ${Object.keys(measures).join(", ")}.`,
+    );
     Deno.exit(2);
   }
   const on = await stage();

@@ -153,7 +153,11 @@ async function trpc(
   try {
     const calls = c.req.param("path")?.split(",").length ?? 1;
     if (calls > MAX_BATCH) {
-      throw new Fault("ValidationError", "batch.too_long", `Send at most ${MAX_BATCH} calls at once`);
+      throw new Fault(
+        "ValidationError",
+        "batch.too_long",
+        `Send at most ${MAX_BATCH} calls at once`,
+      );
     }
     const ctx = await context(c, calls);
     const request = await checked(raw, c.req.query("input"));

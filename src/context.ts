@@ -1,13 +1,14 @@
 /** Who is asking, and with what from the outside world: the first argument of every verb. */
 import { sql } from "drizzle-orm";
 import { type Database, type Db, rowsOf } from "../db/client.ts";
+import { isBroken, isRetryable } from "../db/failures.ts";
 import type { Permission } from "./access/permissions.ts";
 import type { Tokens } from "./access/tokens.ts";
 import type { Cache } from "./cache/cache.ts";
 import type { Limiter } from "./limits/limiter.ts";
 import type { Log } from "./log.ts";
 import type { Outbound } from "./outbound.ts";
-import { ATTEMPTS, backoff, isBroken, isRetryable, refusalOf, settled } from "./retries.ts";
+import { ATTEMPTS, backoff, refusalOf, settled } from "./retries.ts";
 import type { Vault } from "./secrets/vault.ts";
 
 export type Reach = "self" | "tenant" | "subtree" | "global";

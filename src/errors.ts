@@ -67,4 +67,5 @@ export const invalid = (
   field: string,
   message: string,
   code: FaultCode = "ValidationError",
-) => new Fault(code, `${field.split(".").at(-1)}.invalid`, message, { fields: [{ field, message }] });
+) =>
+  new Fault(code, `${field.split(".").at(-1)}.invalid`, message, { fields: [{ field, message }] });

@@ -5,8 +5,9 @@ export type Log = (level: Level, message: string, fields?: Record<string, unknow
 const rank: Record<Level, number> = { debug: 0, info: 1, warn: 2, error: 3 };
 
 /** Writes lines at `least` and above. `write` takes the finished line. */
-export const log = (least: Level, write: (line: string) => void = console.log): Log =>
-(level, message, fields = {}) => {
-  if (rank[level] < rank[least]) return;
-  write(JSON.stringify({ time: new Date().toISOString(), level, message, ...fields }));
-};
+export const log =
+  (least: Level, write: (line: string) => void = console.log): Log =>
+  (level, message, fields = {}) => {
+    if (rank[level] < rank[least]) return;
+    write(JSON.stringify({ time: new Date().toISOString(), level, message, ...fields }));
+  };

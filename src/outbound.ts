@@ -10,7 +10,13 @@ import { bareHost, leadsInside, Refused, screen } from "./outbound/screen.ts";
 export { type RefusalReason, Refused, screen } from "./outbound/screen.ts";
 
 /** What a call may set beyond `fetch`'s own; each replaces the default of the `Outbound`. */
-export type OutboundInit = RequestInit & { timeoutMs?: number; idleMs?: number; maxBytes?: number };
+export type OutboundInit = RequestInit & {
+  timeoutMs?: number;
+  idleMs?: number;
+  maxBytes?: number;
+  /** Answers a redirect as it came instead of refusing it; it is not followed in any case. */
+  passRedirects?: boolean;
+};
 
 /** `fetch`, guarded; fits oauth4webapi's `customFetch`. */
 export type Outbound = (url: string | URL, init?: OutboundInit) => Promise<Response>;
@@ -79,6 +85,7 @@ export function outbound(o: OutboundOptions): Outbound {
         timeoutMs,
         idleMs: init.idleMs ?? o.idleMs ?? 60_000,
         maxBytes: init.maxBytes ?? o.maxBytes ?? 16 * 1024 * 1024,
+        passRedirects: init.passRedirects ?? false,
         ca: o.ca,
         patience,
       });

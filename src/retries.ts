@@ -1,32 +1,10 @@
-/** Which failures of the database are worth another try, and whether a broken commit took place. */
+/** Tries again what a failing database interrupted, and asks whether a broken commit took place. */
 import { sql } from "drizzle-orm";
 import type { Database } from "../db/client.ts";
+import { codesOf, isBroken, isRetryable } from "../db/failures.ts";
 import { Fault } from "./errors.ts";
 
-/** The codes along the chain of causes: SQLSTATE (`40001`) or the driver's (`CONNECTION_CLOSED`). */
-export function codesOf(error: unknown): string[] {
-  const codes: string[] = [];
-  for (let at = error, depth = 0; at instanceof Object && depth < 5; depth++) {
-    const { code, message }: { code?: unknown; message?: unknown } = at;
-    if (typeof code === "string") codes.push(code);
-    if (at instanceof ErrorEvent || lost.test(String(message))) codes.push("ECONNRESET");
-    at = at instanceof Error ? at.cause : null;
-  }
-  return codes;
-}
-
-/** Neon's driver says these in words, or throws the WebSocket's event itself. */
-const lost = /Connection terminated|timeout exceeded when trying to connect|socket hang up/;
-
-/** PostgreSQL, Appendix A: serialization_failure, deadlock_detected. */
-const lostRace = new Set(["40001", "40P01"]);
-/** Class 08 and the server's shutdowns; the drivers' and the operating system's words for the same. */
-const broken =
-  /^(08...|57P0[1-5]|53300|CONNECTION_.*|ECONN.*|EPIPE|ETIMEDOUT|E(HOST|NET)UNREACH|CONNECT_TIMEOUT)$/;
-
-export const isBroken = (error: unknown) => codesOf(error).some((code) => broken.test(code));
-export const isRetryable = (error: unknown) =>
-  isBroken(error) || codesOf(error).some((code) => lostRace.has(code));
+export { isRetryable } from "../db/failures.ts";
 
 /** How often one statement or transaction is tried, and the pause before the next try. */
 export const ATTEMPTS = 4;
@@ -73,7 +51,7 @@ export function patient(database: Database): Database {
 
 /** Whether the transaction was committed. Waits while the server still works on it, for 5 s at most. */
 export async function settled(database: Database, transactionId: string): Promise<boolean> {
-  for (let tries = 0; tries < 20; tries++) {
+  for (let tries = 0; tries < 25; tries++) {
     try {
       const [row] = await database.query(
         sql`select pg_xact_status(${transactionId}::text::xid8) as status`,
@@ -82,7 +60,7 @@ export async function settled(database: Database, transactionId: string): Promis
     } catch (error) {
       if (!isBroken(error)) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, 250));
+    await new Promise((resolve) => setTimeout(resolve, Math.min(250, 10 * 2 ** tries)));
   }
   throw new Fault(
     "Unavailable",

@@ -1,6 +1,6 @@
 /** Why the service did not start, in a sentence for whoever starts it; a secret is never in it. */
+import { codesOf, isBroken } from "../db/failures.ts";
 import { EnvError } from "./env.ts";
-import { codesOf, isBroken } from "./retries.ts";
 import { KeyringError } from "./secrets/keyring.ts";
 
 /** SQLSTATE (PostgreSQL, Appendix A) and what to do about it. */

@@ -4,16 +4,20 @@ import { cacheEpochs } from "../db/schema/machinery.ts";
 import { auditEntries, type Diff, events } from "../db/schema/trail.ts";
 import { afterCommit, type TxCtx } from "./context.ts";
 import type { Topic } from "./topics.ts";
+import { snake, snakeFields } from "./wire_names.ts";
 
 type Row = Record<string, unknown>;
 
-/** The fields that differ. `before` is null when the thing is new, `after` when it is gone. */
+/** The fields that differ, by their wire names. `before` is null when the thing is new, `after` when it is gone. */
 export function diffOf(before: Row | null, after: Row | null): Diff {
   const names = new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})]);
   return Object.fromEntries(
     [...names]
       .filter((name) => JSON.stringify(before?.[name]) !== JSON.stringify(after?.[name]))
-      .map((name) => [name, { before: before?.[name] ?? null, after: after?.[name] ?? null }]),
+      .map((name) => {
+        const change = { before: before?.[name] ?? null, after: after?.[name] ?? null };
+        return [snake(name), change];
+      }),
   );
 }
 
@@ -45,9 +49,11 @@ export async function record(ctx: TxCtx, change: Change) {
 
 export type Event = { type: string; source: string; subjectId: string; data: Row };
 
-/** One event for the outbox. Written with the change, so it cannot outlive a rollback. */
+/** One event for the outbox, its fields under the documents' names. It cannot outlive a rollback. */
 export async function publish(ctx: TxCtx, { type, source, subjectId, data }: Event) {
-  await ctx.db.insert(events).values({ tenantId: ctx.tenantId, type, source, subjectId, data });
+  const { tenantId } = ctx;
+  await ctx.db.insert(events)
+    .values({ tenantId, type, source, subjectId, data: snakeFields(data) });
 }
 
 /** Tells every process's cache that a topic of this tenant has changed; this process's at once, after the commit. */

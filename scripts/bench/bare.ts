@@ -11,7 +11,8 @@ const app = new Hono();
 app.get("/health", (c) => c.json({ status: "ok" }));
 app.all(
   "/trpc/*",
-  (c) => fetchRequestHandler({ endpoint: "/trpc", req: c.req.raw, router, createContext: () => ({}) }),
+  (c) =>
+    fetchRequestHandler({ endpoint: "/trpc", req: c.req.raw, router, createContext: () => ({}) }),
 );
 
 export default { fetch: app.fetch };

@@ -7,7 +7,7 @@ import { asSystem, transact } from "../context.ts";
 import { ROOT_TENANT } from "../topics.ts";
 import { readKey } from "./key_text.ts";
 import { narrowed } from "./permissions.ts";
-import { grantsOf, type GrantRow } from "./roles.ts";
+import { type GrantRow, grantsOf } from "./roles.ts";
 import { apiKeys } from "../../db/schema/identity.ts";
 import { and, eq } from "drizzle-orm";
 
@@ -56,9 +56,12 @@ export function principals(services: Services): Principals {
     const now = services.now().getTime();
     if (!id || now - (used.get(id) ?? 0) < LAST_USED_MS) return;
     used.set(id, now);
-    transact(asSystem(services, tenantId), (ctx) =>
-      ctx.db.update(apiKeys).set({ lastUsedAt: new Date(now) })
-        .where(and(eq(apiKeys.tenantId, tenantId), eq(apiKeys.id, id))))
+    transact(
+      asSystem(services, tenantId),
+      (ctx) =>
+        ctx.db.update(apiKeys).set({ lastUsedAt: new Date(now) })
+          .where(and(eq(apiKeys.tenantId, tenantId), eq(apiKeys.id, id))),
+    )
       .catch((error) => services.log("warn", "last use not written", { error: String(error) }));
   }
 

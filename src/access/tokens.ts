@@ -31,7 +31,9 @@ type Claims = Readonly<Record<string, unknown>>;
 const text = (value: unknown) => typeof value === "string" ? value : null;
 
 function principalOf(claims: Claims): Principal | null {
-  const [subject, tenantId, home, perm] = [claims.sub, claims.tid, claims.hid, claims.perm].map(text);
+  const [subject, tenantId, home, perm] = [claims.sub, claims.tid, claims.hid, claims.perm].map(
+    text,
+  );
   if (!subject || !tenantId || !home || perm === null || perm === undefined) return null;
   return {
     actor: { type: "user", tenantId: home, id: subject },

@@ -50,7 +50,9 @@ export const Created = z.object({
 /** Makes a key of the caller's own. It never carries more than the caller holds. */
 export async function create(ctx: TenantCtx, { name, scopes, expiresAt }: z.infer<typeof Create>) {
   const { userId, tenantId, principal } = ctx;
-  if (userId === null) throw new Fault("Forbidden", "api_key.no_owner", "A key belongs to a user of this tenant");
+  if (userId === null) {
+    throw new Fault("Forbidden", "api_key.no_owner", "A key belongs to a user of this tenant");
+  }
   const beyond = scopes.filter((scope) => !principal?.grants[scope]);
   if (beyond.length > 0) {
     throw new Fault("Forbidden", "api_key.beyond", `You do not hold ${beyond.join(", ")}`, {
@@ -89,7 +91,9 @@ export function revoke(ctx: TenantCtx, { id }: z.infer<typeof Revoke>) {
     const before = found(rows, "api_key");
     if (before.revokedAt) return before;
     const after = one(
-      await ctx.db.update(apiKeys).set({ revokedAt: ctx.now() }).where(own(ctx, id)).returning(view),
+      await ctx.db.update(apiKeys).set({ revokedAt: ctx.now() }).where(own(ctx, id)).returning(
+        view,
+      ),
     );
     await note(ctx, "api_key.revoked", before, after);
     return after;

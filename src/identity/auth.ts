@@ -181,7 +181,9 @@ const macOf = (head: string, refreshKey: string) =>
   createHmac("sha256", refreshKey).update(head).digest("base64url");
 
 /** `sbr_<tenant>_<session>_<counter>_<mac>`: it carries its tenant, and the MAC covers it. */
-function refreshText({ tenantId, sessionId, counter, refreshKey }: Refreshing & { refreshKey: string }) {
+function refreshText(
+  { tenantId, sessionId, counter, refreshKey }: Refreshing & { refreshKey: string },
+) {
   const ids = [tenantId, sessionId].map((id) => id.replaceAll("-", "")).join("_");
   const head = `sbr_${ids}_${counter}`;
   return `${head}_${macOf(head, refreshKey)}`;
@@ -238,7 +240,10 @@ async function heldSession(ctx: TxCtx, id: string) {
     expiresAt: sessions.expiresAt,
     isOpen: sql<boolean>`${users.status} = 'active' and tenant_is_open(${users.tenantId})`,
   }).from(sessions)
-    .innerJoin(users, and(eq(users.tenantId, sessions.tenantId), eq(users.id, sessions.ownerUserId)))
+    .innerJoin(
+      users,
+      and(eq(users.tenantId, sessions.tenantId), eq(users.id, sessions.ownerUserId)),
+    )
     .where(and(own(ctx, id), isNull(sessions.revokedAt)))
     .for("update", { of: sessions });
   return row && row.isOpen && row.expiresAt > ctx.now() ? row : null;

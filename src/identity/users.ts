@@ -46,7 +46,13 @@ export async function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
       .values({ tenantId, ownerUserId: user.id, appliesToTenantId: tenantId, systemRole });
     const after = { ...user, systemRole };
     const subjectId = user.id;
-    await record(ctx, { action: "user.created", subjectType: "user", subjectId, before: null, after });
+    await record(ctx, {
+      action: "user.created",
+      subjectType: "user",
+      subjectId,
+      before: null,
+      after,
+    });
     await publish(ctx, {
       type: "user.created",
       source: "/users",

@@ -20,6 +20,7 @@ export type Call = {
   idleMs: number;
   /** Bytes of the answer's body; beyond them the body errors with Refused("too_large"). */
   maxBytes: number;
+  passRedirects: boolean;
   /** PEM certificates trusted instead of the public ones. */
   ca: string | undefined;
   patience: Patience;
@@ -131,7 +132,7 @@ const drained = (req: ClientRequest) =>
 function respond(call: Call, req: ClientRequest, answer: IncomingMessage): Response {
   const { hostname } = call.url;
   const status = answer.statusCode ?? 0;
-  if (redirects.has(status)) {
+  if (redirects.has(status) && !call.passRedirects) {
     throw new Refused("redirect", `${hostname} answered with a redirect, which is not followed`);
   }
   const empty = bodiless.has(status) || call.method === "HEAD";

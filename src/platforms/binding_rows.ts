@@ -121,7 +121,11 @@ export async function trailOf(ctx: TxCtx, row: SealedBinding) {
 }
 
 /** Whether the platform is in use here: active in the catalogue, its registration active. */
-export async function requireService(ctx: TxCtx, platformId: string, code: "BindingNotUsable" | "Conflict") {
+export async function requireService(
+  ctx: TxCtx,
+  platformId: string,
+  code: "BindingNotUsable" | "Conflict",
+) {
   const [row] = await ctx.db.select({
     isActive: platforms.isActive,
     deletedAt: platforms.deletedAt,

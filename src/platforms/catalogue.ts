@@ -14,6 +14,7 @@ import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found, given, one } from "../rows.ts";
 import { ROOT_TENANT } from "../topics.ts";
 import { moved, publish, record } from "../trail.ts";
+import { snake } from "../wire_names.ts";
 import { metadata, name, origin, scopes, webAddress } from "../words.ts";
 import { Quirks } from "./quirks.ts";
 
@@ -61,7 +62,11 @@ const lists = {
 const known = (id: string) => and(eq(platforms.id, id), isNull(platforms.deletedAt));
 const missing = () => notFound("platform", "PlatformNotFound");
 const taken = (name: string) =>
-  conflict("platform.already_exists", `A platform is named ${name} already`, "PlatformAlreadyExists");
+  conflict(
+    "platform.already_exists",
+    `A platform is named ${name} already`,
+    "PlatformAlreadyExists",
+  );
 
 export const Create = z.strictObject({
   name: name("the platform's name"),
@@ -165,7 +170,7 @@ export function update(ctx: TenantCtx, { id, ...input }: z.infer<typeof Update>)
       }).where(known(id)).returning(view),
     );
     const changes = Object.fromEntries(
-      Object.keys(input).map((field) => [field, Reflect.get(after, field)]),
+      Object.keys(input).map((field) => [snake(field), Reflect.get(after, field)]),
     );
     await note(ctx, "platform.updated", before, after, { changes, updatedBy: ctx.actor.id });
     return after;
@@ -252,6 +257,11 @@ async function note(
 ) {
   const subjectId = (after ?? before)?.id ?? "";
   await record(ctx, { action, subjectType: "platform", subjectId, before, after });
-  await publish(ctx, { type: action, source: "/platforms", subjectId, data });
+  await publish(ctx, {
+    type: action,
+    source: "/platforms",
+    subjectId,
+    data: { platformId: subjectId, ...data },
+  });
   await moved(ctx, "platforms");
 }

@@ -167,8 +167,14 @@ export async function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
 export const Get = z.strictObject({ id: z.uuid() });
 
 export function get(ctx: TenantCtx, { id }: z.infer<typeof Get>) {
-  return read(ctx, async (ctx) =>
-    found(await ctx.db.select(credentialView).from(platformCredentials).where(own(ctx, id)), "credential"));
+  return read(
+    ctx,
+    async (ctx) =>
+      found(
+        await ctx.db.select(credentialView).from(platformCredentials).where(own(ctx, id)),
+        "credential",
+      ),
+  );
 }
 
 export const Update = z.strictObject({

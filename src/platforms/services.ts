@@ -139,7 +139,7 @@ export async function register(ctx: TenantCtx, input: z.infer<typeof Register>) 
       throw invalid("service_name", "This platform was just taken out of the catalogue");
     }
     const row = await rowOf(ctx, made.id);
-    await note(ctx, "platform.registered", null, row, { serviceName: row.serviceName });
+    await note(ctx, "platform.registered", null, row, { config: publicConfig(row) });
     return answer(row, `${row.serviceName} is registered`);
   });
 }
@@ -152,7 +152,10 @@ const exists = (serviceName: string) =>
   );
 
 async function refuseSecond(ctx: TxCtx, platformId: string, serviceName: string) {
-  const [row] = await ctx.db.select({ id: servicePlatforms.id, isActive: servicePlatforms.isActive })
+  const [row] = await ctx.db.select({
+    id: servicePlatforms.id,
+    isActive: servicePlatforms.isActive,
+  })
     .from(servicePlatforms).where(and(
       eq(servicePlatforms.tenantId, ctx.tenantId),
       eq(servicePlatforms.platformId, platformId),
@@ -200,7 +203,7 @@ export async function update(ctx: TenantCtx, { id, config = {} }: z.infer<typeof
       ...given({ providerTenantId: config.tenantId, additionalData: config.additionalData }),
     });
     const after = await rowOf(ctx, id);
-    const changes = Object.keys(config);
+    const changes = { config: publicConfig(after) };
     await note(ctx, "platform.updated", before, after, { changes, updatedBy: ctx.actor.id });
     return viewOf(after);
   });
@@ -216,12 +219,21 @@ async function changeCredential(ctx: TxCtx, before: Row, { clientId, clientSecre
     return before.credentialId;
   }
   if (clientSecret === undefined || clientSecret === credentials.MASK) {
-    throw invalid("config.client_secret", "Another client id needs its secret", "InvalidPlatformConfig");
+    throw invalid(
+      "config.client_secret",
+      "Another client id needs its secret",
+      "InvalidPlatformConfig",
+    );
   }
   const platform = await activePlatform(ctx, { id: before.platformId });
   if (!platform) throw invalid("service_name", "This platform is not active any more");
   await credentials.retireOthers(ctx, platform.id, null);
-  const credential = await credentials.write(ctx, { platform, clientId, clientSecret, isActive: true });
+  const credential = await credentials.write(ctx, {
+    platform,
+    clientId,
+    clientSecret,
+    isActive: true,
+  });
   return credential.id;
 }
 
@@ -247,7 +259,7 @@ function turn(ctx: TenantCtx, id: string, isActive: boolean) {
     }
     const after = await rowOf(ctx, id);
     const action = isActive ? "platform.activated" : "platform.deactivated";
-    await note(ctx, action, before, after, { serviceName: after.serviceName });
+    await note(ctx, action, before, after, {});
     return answer(after, done);
   });
 }
@@ -294,6 +306,13 @@ const touch = async (
     }).where(own(ctx, id)).returning({ id: servicePlatforms.id }),
   );
 
+/** S1's config as an event may show it: without the secret. */
+const publicConfig = (row: Row) => ({
+  client_id: row.clientId,
+  tenant_id: row.providerTenantId,
+  additional_data: row.additionalData,
+});
+
 const trail = ({ secretFingerprint, ...row }: Row) => ({ ...row, clientSecret: secretFingerprint });
 
 async function note(
@@ -315,7 +334,7 @@ async function note(
     type: action,
     source: "/service-platforms",
     subjectId,
-    data: { tenantId, ...data },
+    data: { platformId: subjectId, tenantId, serviceName: after.serviceName, ...data },
   });
   await moved(ctx, "service_platforms");
 }

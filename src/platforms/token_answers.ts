@@ -186,3 +186,22 @@ export function asFailure(error: unknown): ProviderFailure {
   const code = error instanceof Error && "code" in error ? wordOf(error.code) : null;
   return failure("unreadable", code ?? "unexpected");
 }
+
+const memberOf = (value: unknown, name: string): unknown =>
+  typeof value === "object" && value !== null && Object.hasOwn(value, name)
+    ? Reflect.get(value, name)
+    : undefined;
+
+/** The id a JSON pointer (RFC 6901) names; without one, where most providers have it. */
+export function idIn(body: Record<string, unknown>, pointer: string | null): string | null {
+  const paths = pointer === null ? ["/sub", "/id", "/user_id"] : [pointer];
+  for (const path of paths) {
+    const names = path.split("/").slice(1)
+      .map((name) => name.replaceAll("~1", "/").replaceAll("~0", "~"));
+    const id = names.reduce(memberOf, body);
+    if (typeof id === "number" || (typeof id === "string" && id !== "")) {
+      return String(id).slice(0, 255);
+    }
+  }
+  return null;
+}

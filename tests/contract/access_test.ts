@@ -75,7 +75,10 @@ Deno.test("every procedure names a permission of the catalogue or is listed as o
       meta.permission || reason,
       `${path} is open to everyone: mount it with may("…"), or list it in access_test.ts with a reason`,
     );
-    assert.ok(!(meta.permission && reason), `${path} is guarded now: take it off the list of open ones`);
+    assert.ok(
+      !(meta.permission && reason),
+      `${path} is guarded now: take it off the list of open ones`,
+    );
     if (meta.permission) assert.ok(permissions.includes(meta.permission), meta.permission);
   }
   const gone = Object.keys(open).filter((path) => !entries.some((entry) => entry.path === path));
@@ -99,7 +102,10 @@ Deno.test("every procedure turns away strangers before it reads the input", asyn
   for (const { path } of guardedEntries) {
     const { input, isSprung } = trap();
     assert.equal(await refusalOf(w.w.knock(null, path, input)), "UNAUTHORIZED", path);
-    assert.ok(!isSprung(), `${path} looked into the input of a stranger: put may(…) before .input(…)`);
+    assert.ok(
+      !isSprung(),
+      `${path} looked into the input of a stranger: put may(…) before .input(…)`,
+    );
   }
 });
 

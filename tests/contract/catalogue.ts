@@ -84,6 +84,8 @@ export const belongsTo = ({ name, isTenant }: Table): string | null =>
     ? "id = $1"
     : name === "tenant_closure"
     ? "tenant_id = $1 or ancestor_id = $1"
+    : name === "platforms" // Everyone's: no tenant may change any of it.
+    ? "$1::uuid is not null"
     : isTenant
     ? "tenant_id = $1"
     : null;

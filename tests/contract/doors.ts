@@ -1,7 +1,8 @@
 /** Every way a procedure can be called from outside: tRPC by POST, by GET and in a batch, and REST. */
 import superjson from "superjson";
 import { z } from "zod";
-import { plain, snake } from "../../routers/conventions.ts";
+import { snake } from "../../src/wire_names.ts";
+import { plain } from "../../routers/conventions.ts";
 import { type Entry, restEntriesOf } from "../../routers/procedures.ts";
 import { appRouter } from "../../routers/mod.ts";
 import { compile } from "../../routers/wire.ts";

@@ -57,7 +57,10 @@ const services: Record<string, Make> = {
   "platforms.services.register": async (house) => {
     const clientSecret = secret();
     const config = { clientId: `client-${fresh()}`, clientSecret, tenantId: "directory" };
-    return { input: { serviceName: (await platform(house)).name, config }, secrets: [clientSecret] };
+    return {
+      input: { serviceName: (await platform(house)).name, config },
+      secrets: [clientSecret],
+    };
   },
   "platforms.services.get": async (...at) => ({ input: { id: (await registered(...at)).id } }),
   "platforms.services.update": async (...at) => {
@@ -154,7 +157,9 @@ export const examples: Readonly<Record<string, Make>> = {
 /** The example of a procedure; says what to do where there is none. */
 export async function example(house: House, side: Side, path: string): Promise<Required<Example>> {
   const make = examples[path];
-  if (!make) throw new Error(`${path} is new: add one good call of it to tests/contract/examples.ts`);
+  if (!make) {
+    throw new Error(`${path} is new: add one good call of it to tests/contract/examples.ts`);
+  }
   const { input, as = side.boss, secrets = [] } = await make(house, side);
   return { input, as, secrets };
 }

@@ -4,6 +4,8 @@ import { entriesOf } from "../../routers/procedures.ts";
 import { appRouter } from "../../routers/mod.ts";
 import { permissions } from "../../src/access/permissions.ts";
 import { asSystem, type Grants, type Principal, type Reach } from "../../src/context.ts";
+import type { Limit } from "../../src/limits/limiter.ts";
+import type { Outbound } from "../../src/outbound.ts";
 import { at } from "../../src/secrets/places.ts";
 import { ROOT_TENANT } from "../../src/topics.ts";
 import * as tenants from "../../src/identity/tenants.ts";
@@ -36,11 +38,22 @@ export async function house() {
     env: await environment({ LOG_LEVEL: "debug" }),
     write: (line) => void lines.push(line),
   });
+  // Nobody is slowed down here, and no provider is asked: an attack must not pass for its noise.
+  const { take } = w.process.limiter;
+  let turn = 0;
+  Object.assign(w.process, {
+    limiter: { take: (limit: Limit, key: string) => take(limit, `${key}:${turn++}`) },
+    outbound: provider,
+  });
   const all = await tables(superuser);
   const side = async (parent: string, name: string): Promise<Side> => {
     const { id: tenantId } = await tenants.create(asSystem(w.process, parent), { name });
     const [email, password] = [`${v7()}@people.example`, `password ${crypto.randomUUID()}`];
-    const boss = await w.person(tenantId, "owner", { email, password, grants: everything("tenant") });
+    const boss = await w.person(tenantId, "owner", {
+      email,
+      password,
+      grants: everything("tenant"),
+    });
     return { tenantId, boss, password, email };
   };
   const root: Side = {
@@ -51,6 +64,16 @@ export async function house() {
   };
   return { w, tap, superuser, tables: all, lines, side, root, close: w.close };
 }
+
+/** Answers as a provider's token endpoint does, whatever is asked. */
+const provider: Outbound = () =>
+  Promise.resolve(Response.json({
+    access_token: `provider-token-${crypto.randomUUID()}`,
+    refresh_token: `provider-refresh-${crypto.randomUUID()}`,
+    token_type: "bearer",
+    expires_in: 3600,
+    sub: crypto.randomUUID(),
+  }));
 
 /** A platform of the catalogue, made by the operator, active. */
 export async function platform({ w }: House, more: Record<string, unknown> = {}) {
@@ -66,14 +89,18 @@ export async function platform({ w }: House, more: Record<string, unknown> = {})
 }
 
 /** Gives `side` a row in every table, canaries in it. Answers the rows by table. */
-export async function furnish(house: House, side: Side, canary: string): Promise<RowMaker["known"]> {
+export async function furnish(
+  house: House,
+  side: Side,
+  canary: string,
+): Promise<RowMaker["known"]> {
   const { w, superuser, tables } = house;
   const ctx = asSystem(w.process, side.tenantId);
   await w.process.secrets.ready(ctx);
   const { id } = await platform(house);
   const known: RowMaker["known"] = new Map();
   for (const table of tables.filter(({ isTenant }) => !isTenant)) {
-    const mine = belongsTo(table) ?? (table.name === "platforms" ? "id = $1" : "true");
+    const mine = table.name === "platforms" ? "id = $1" : belongsTo(table) ?? "true";
     const key = table.name === "platforms" ? [id] : mine.includes("$1") ? [side.tenantId] : [];
     const [row] = await superuser(`select * from "${table.name}" where ${mine} limit 1`, key);
     if (row) known.set(table.name, row);
@@ -105,7 +132,10 @@ export async function idsOf({ superuser, tables }: House, tenantId: string): Pro
   const ids = new Set([tenantId]);
   for (const table of tables) {
     const mine = belongsTo(table);
-    if (!mine || !table.columns.some(({ name, type }) => name === "id" && type === "uuid")) continue;
+    if (
+      !mine || table.name === "platforms" ||
+      !table.columns.some(({ name, type }) => name === "id" && type === "uuid")
+    ) continue;
     const rows = await superuser(`select id from "${table.name}" where ${mine}`, [tenantId]);
     for (const { id } of rows) ids.add(String(id));
   }

@@ -39,7 +39,7 @@ export type RowMaker = {
 const chosen: Record<string, Record<string, () => unknown>> = {
   role_bindings: { system_role: () => null },
   data_keys: { state: () => "old" },
-  user_platform_bindings: { token_expires_at: () => new Date(Date.now() + 3600_000) },
+  user_platform_bindings: { token_expires_at: () => new Date(Date.now() + 30 * 24 * 3600_000) },
   oauth_flows: { expires_at: () => new Date(Date.now() + 600_000), state: () => "coded" },
   idempotency_keys: { state: () => "done", lease_until: () => new Date(0) },
 };
@@ -108,6 +108,8 @@ async function valueOf(maker: RowMaker, { name }: Table, column: Column, id: str
       return 1;
     default:
       if (column.type.startsWith("timestamp")) return new Date();
-      throw new Error(`${name}.${column.name}: say in tests/contract/rows.ts how to make ${column.type}`);
+      throw new Error(
+        `${name}.${column.name}: say in tests/contract/rows.ts how to make ${column.type}`,
+      );
   }
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { parseDate, plain, platformApi, snake, styleOf } from "../../routers/conventions.ts";
+import { snake } from "../../src/wire_names.ts";
+import { parseDate, plain, platformApi, styleOf } from "../../routers/conventions.ts";
 
 Deno.test("snake spells names as the documents do", () => {
   const names = { clientId: "client_id", oauth2Url: "oauth2_url", id: "id", line1: "line1" };

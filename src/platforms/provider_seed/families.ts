@@ -81,6 +81,10 @@ export const meta = {
 /** A provider whose calls carry a key of the tenant's own: no authorization server at all. */
 export const keyed = { authUrl: null, tokenUrl: null, revocationUrl: null, defaultScopes: [] };
 
-export const header = (name: string, prefix = ""): TokenHeader => ({ kind: "header", name, prefix });
+export const header = (name: string, prefix = ""): TokenHeader => ({
+  kind: "header",
+  name,
+  prefix,
+});
 export const bearer = header("Authorization", "Bearer ");
 export const basic = (username: string | null = null): TokenHeader => ({ kind: "basic", username });

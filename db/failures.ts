@@ -1,0 +1,32 @@
+/** What a failure of the database means, whichever driver said it. */
+
+/** The codes along the chain of causes: SQLSTATE (`40001`) or the driver's and system's (`EPIPE`). */
+export function codesOf(error: unknown): string[] {
+  const codes: string[] = [];
+  for (let at = error, depth = 0; at instanceof Object && depth < 5; depth++) {
+    const [code, message] = [Reflect.get(at, "code"), Reflect.get(at, "message")];
+    if (typeof code === "string") codes.push(code);
+    if (at instanceof ErrorEvent || lost.test(String(message))) codes.push("ECONNRESET");
+    at = Reflect.get(at, "cause");
+  }
+  return codes;
+}
+
+/** The driver says these in words only, or throws the WebSocket's event itself. */
+const lost =
+  /Connection terminated|connection error and is not queryable|Client was closed|Query read timeout|timeout exceeded when trying to connect/;
+
+/** Class 08, the server's shutdowns, no connection left; the operating system's words for the same. */
+const broken =
+  /^(08...|57P0[1-5]|53300|CONNECTION_.*|ECONN.*|EPIPE|ETIMEDOUT|E(HOST|NET)UNREACH|CONNECT_TIMEOUT)$/;
+
+/** PostgreSQL, Appendix A: serialization_failure, deadlock_detected. */
+const lostRace = new Set(["40001", "40P01"]);
+
+/** The connection is gone, or there was none: what was asked may have happened or not. */
+export const isBroken = (error: unknown): boolean =>
+  codesOf(error).some((code) => broken.test(code));
+
+/** Worth another try: nothing of it stays when it failed. */
+export const isRetryable = (error: unknown): boolean =>
+  isBroken(error) || codesOf(error).some((code) => lostRace.has(code));

@@ -1,0 +1,202 @@
+/** A whole campaign against one tenant: every attack on every procedure and route, judged one by one. */
+import { createHmac } from "node:crypto";
+import type { Entry } from "../../routers/procedures.ts";
+import { tokens } from "../../src/access/tokens.ts";
+import { newKey } from "../../src/access/key_text.ts";
+import type { Principal } from "../../src/context.ts";
+import { etagOf } from "../../src/etags.ts";
+import { newSigningKey } from "../../scripts/laptop.ts";
+import { type Attack, attacksOn, nobody, type Scene } from "./attacks.ts";
+import { fingerprints } from "./catalogue.ts";
+import { type Call, isJson, rest, restEntries, trpc } from "./doors.ts";
+import { type Example, example } from "./examples.ts";
+import { entries, everything, furnish, type House, house, idsOf, type Side } from "./house.ts";
+import { answerOf, breach, type Ours } from "./judge.ts";
+
+export type Report = {
+  attacks: number;
+  /** How many different ways each procedure and route was attacked. */
+  ways: Map<string, Set<string>>;
+  breaches: string[];
+  /** Calls of our own that should have worked and did not. */
+  failures: string[];
+};
+
+/** What a stranger's failed sign-in may change of a person, and must. */
+const leaving = { user_security: ["failed_sign_ins", "locked_until", "updated_at"] };
+
+/** Two furnished tenants, one below ours, and everything an attacker could have got hold of. */
+export async function battlefield() {
+  const h = await house();
+  const canary = `canary-${crypto.randomUUID().slice(0, 8)}`;
+  const ours = await h.side(h.root.tenantId, `Ours ${canary}`);
+  const theirs = await h.side(h.root.tenantId, "Theirs");
+  const below = await h.side(ours.tenantId, "Below");
+  const rows = await furnish(h, ours, canary);
+  await furnish(h, theirs, "their-own");
+  const made = await h.w.as(theirs.boss).identity.apiKeys.create({
+    name: "all",
+    scopes: Object.keys(everything("tenant")) as (keyof ReturnType<typeof everything>)[],
+  });
+  const attackers = {
+    boss: theirs.boss,
+    "one with subtree reach": { ...theirs.boss, grants: everything("subtree") },
+    "one with self reach": { ...theirs.boss, grants: everything("self") },
+    "a tenant below ours": { ...below.boss, grants: everything("subtree") },
+  };
+  const tagged = ["service_platforms", "platform_credentials", "user_platform_bindings"];
+  const etags = tagged.flatMap((table) => {
+    const { id, updated_at } = rows.get(table) ?? {};
+    return typeof id === "string" && updated_at instanceof Date ? [etagOf(id, updated_at)] : [];
+  });
+  const { name: platform } = rows.get("platforms") ?? {};
+  const names = [ours.email, ours.tenantId, String(platform), "admin", "%", "' or true --"];
+  const forged = await forgeries(h, ours, theirs, String(rows.get("api_keys")?.id));
+  return { h, canary, ours, theirs, attackers, key: made.key, etags, names, forged };
+}
+export type Battlefield = Awaited<ReturnType<typeof battlefield>>;
+
+const base64 = (value: unknown) =>
+  new TextEncoder().encode(JSON.stringify(value)).toBase64({ alphabet: "base64url", omitPadding: true });
+
+/** Credentials that claim to be ours without anybody of ours having made them. */
+async function forgeries({ w }: House, ours: Side, theirs: Side, ourKeyId: string) {
+  const honest = await w.token(theirs.boss);
+  const [head = "", body = "", signature = ""] = honest.split(".");
+  const claims: unknown = JSON.parse(new TextDecoder().decode(
+    Uint8Array.fromBase64(body, { alphabet: "base64url" }),
+  ));
+  const wanted = { tid: ours.tenantId, hid: ours.tenantId, sub: ours.boss.userId };
+  const lie = base64({ ...(isJson(claims) ? claims : {}), ...wanted });
+  const onlyTenant = base64({ ...(isJson(claims) ? claims : {}), tid: ours.tenantId });
+  const { kid = "current", x = "" } = w.process.tokens.jwks.keys[0] ?? {};
+  const hs256 = `${base64({ alg: "HS256", typ: "at+jwt", kid })}.${lie}`;
+  const mac = createHmac("sha256", x).update(hs256).digest("base64url");
+  const stranger = await tokens([{ ...await newSigningKey("current"), kid }], w.process.publicUrl);
+  return [
+    `${head}.${lie}.${signature}`,
+    `${head}.${onlyTenant}.${signature}`,
+    `${base64({ alg: "none", typ: "at+jwt" })}.${lie}.`,
+    `${hs256}.${mac}`,
+    (await stranger.sign(ours.boss, w.process.now())).token,
+    newKey(w.process.keyEnvironment, ourKeyId).text,
+  ];
+}
+
+/** What is open to all takes a proof: an attacker does not have it, so it is spoiled. */
+function spoiled({ meta }: Entry, { input, secrets }: Required<Example>): unknown {
+  if (meta.permission || !isJson(input)) return input;
+  const spoil = (value: unknown) =>
+    typeof value === "string" && secrets.includes(value)
+      ? value.replace(/.$/, (last) => last === "A" ? "B" : "A")
+      : value;
+  return Object.fromEntries(Object.entries(input).map(([key, value]) => [key, spoil(value)]));
+}
+
+export type Only = { entry?: (entry: Entry) => boolean; way?: (way: string) => boolean };
+
+/** Runs the attacks; `only` picks some of them. */
+export async function campaign(field: Battlefield, only: Only = {}): Promise<Report> {
+  const report: Report = { attacks: 0, ways: new Map(), breaches: [], failures: [] };
+  const { h, ours, canary } = field;
+  const secrets = [canary];
+  for (const entry of entries.filter((entry) => only.entry?.(entry) ?? true)) {
+    const scene = await sceneOf(field, entry, secrets);
+    const known: Ours = { ids: new Set(await idsOf(h, ours.tenantId)), secrets };
+    const before = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
+    for (const attack of attacksOn(entry, scene)) {
+      if (only.way && !only.way(attack.way)) continue;
+      await strike(field, report, entry.path, attack, known);
+    }
+    const after = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
+    const changed = Object.keys(before).filter((table) => before[table] !== after[table]);
+    if (changed.length > 0) report.breaches.push(`${entry.path} let them change our ${changed}`);
+    await control(field, report, entry);
+  }
+  const line = h.lines.find((line) => secrets.some((secret) => line.includes(secret)));
+  if (line) report.breaches.push(`The log says ${line.slice(0, 300)}`);
+  return report;
+}
+
+async function sceneOf(field: Battlefield, entry: Entry, secrets: string[]): Promise<Scene> {
+  const { h, ours, theirs, attackers, key, etags, names, forged } = field;
+  // Their guesses at our password have locked our people out, as they should.
+  await h.superuser("update user_security set failed_sign_ins = 0, locked_until = null");
+  const [victim, kept] = [await example(h, ours, entry.path), await example(h, ours, entry.path)];
+  const own = await example(h, theirs, entry.path);
+  secrets.push(...victim.secrets, ...kept.secrets);
+  const idempotencyKey = crypto.randomUUID();
+  const { url, init } = trpc(entry, kept.input);
+  const headers = { "content-type": "application/json", "idempotency-key": idempotencyKey };
+  const answer = await h.w.request(url, { ...init, headers }, kept.as);
+  if (!answer.ok) throw new Error(`${entry.path}: our own call failed: ${await answer.text()}`);
+  await answer.body?.cancel();
+  return {
+    theirs: { tenantId: theirs.tenantId, attackers, key },
+    ours: { tenantId: ours.tenantId, ids: await idsOf(h, ours.tenantId), names, etags, forged },
+    victim: spoiled(entry, victim),
+    own: own.input,
+    idempotency: { key: idempotencyKey, input: spoiled(entry, kept) },
+  };
+}
+
+async function strike(
+  { h }: Battlefield,
+  report: Report,
+  target: string,
+  attack: Attack,
+  ours: Ours,
+) {
+  const send = async ({ url, init }: Call) => answerOf(await h.w.request(url, init, attack.as));
+  const answer = await send(attack.call);
+  const twin = attack.twin && await send(attack.twin);
+  report.attacks++;
+  report.ways.set(target, (report.ways.get(target) ?? new Set()).add(attack.way));
+  const wrong = breach(attack, answer, ours, twin);
+  const { url, init } = attack.call;
+  if (wrong) {
+    report.breaches.push(`${target}, ${attack.way} (${init.method} ${url.slice(0, 200)}): ${wrong}`);
+  }
+}
+
+/** Our own call works, over tRPC and over REST: what was refused above was refused for its caller. */
+async function control({ h, ours }: Battlefield, report: Report, entry: Entry) {
+  await h.superuser("update user_security set failed_sign_ins = 0, locked_until = null");
+  for (const door of [trpc, rest]) {
+    const { input, as } = await example(h, ours, entry.path);
+    const call = door(entry, input);
+    if (!call) continue;
+    const answer = await h.w.request(call.url, call.init, as);
+    const text = await answer.text();
+    if (!answer.ok) report.failures.push(`${entry.path} at ${call.url}: ${answer.status} ${text}`);
+  }
+}
+
+/** Every route that is no procedure's, with each of our ids in each of its places. */
+export async function routesCampaign(field: Battlefield): Promise<Report & { routes: number }> {
+  const report: Report = { attacks: 0, ways: new Map(), breaches: [], failures: [] };
+  const { h, ours, theirs, canary } = field;
+  const procedural = new Set(restEntries.map(({ rest }) => rest.path.replaceAll(/\{([^}]*)\}/g, ":$1")));
+  const routes = new Set(h.w.hono.routes.map(({ path }) => path).filter((path) => !procedural.has(path)));
+  const ids = await idsOf(h, ours.tenantId);
+  const known: Ours = { ids: new Set(ids), secrets: [canary] };
+  const before = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
+  const callers: (Principal | null)[] = [theirs.boss, null];
+  for (const route of routes) {
+    for (const id of [...ids, nobody]) {
+      const path = route.replaceAll(/:\w+(\{[^}]*\})?|\*/g, id);
+      for (const method of ["GET", "POST", "PUT", "DELETE"]) {
+        for (const as of callers) {
+          const url = `${path}?id=${id}&tenant_id=${ours.tenantId}&state=${id}&code=${id}`;
+          const call = { url, init: { method } };
+          const attack = { way: `${method} by ${as ? "them" : "a stranger"}`, call, as };
+          await strike(field, report, route, attack, known);
+        }
+      }
+    }
+  }
+  const after = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
+  const changed = Object.keys(before).filter((table) => before[table] !== after[table]);
+  if (changed.length > 0) report.breaches.push(`A route let them change our ${changed}`);
+  return { ...report, routes: routes.size };
+}

@@ -1,0 +1,64 @@
+/** Nobody of another tenant sees a byte or changes a row of ours: tried in every way we know of. */
+import assert from "node:assert/strict";
+import { placeOf } from "./doors.ts";
+import { type Battlefield, battlefield, campaign, type Report, routesCampaign } from "./campaign.ts";
+import { belongsTo } from "./catalogue.ts";
+import { entries } from "./house.ts";
+import { withoutTenantPredicates } from "./tap.ts";
+
+/** Kinds of attack each procedure must have stood, at least. */
+const LEAST_WAYS = 12;
+
+const shown = (list: string[]) =>
+  `${list.slice(0, 10).join("\n")}${list.length > 10 ? `\nand ${list.length - 10} more` : ""}`;
+
+function assertHeld({ ways, breaches, failures, attacks }: Report) {
+  assert.deepEqual(breaches, [], `Something of ours got out:\n${shown(breaches)}`);
+  assert.deepEqual(failures, [], `Our own calls stopped working:\n${shown(failures)}`);
+  for (const { path } of entries) {
+    const count = ways.get(path)?.size ?? 0;
+    assert.ok(count >= LEAST_WAYS, `${path} was attacked in ${count} ways only: see attacks.ts`);
+  }
+  assert.ok(attacks >= LEAST_WAYS * entries.length);
+}
+
+async function atWar(bend: (field: Battlefield) => Promise<void> | void, which: string) {
+  const field = await battlefield();
+  try {
+    await bend(field);
+    const report = await campaign(field);
+    const routes = await routesCampaign(field);
+    assertHeld(report);
+    assert.deepEqual(routes.breaches, [], shown(routes.breaches));
+    const places = entries.filter(placeOf).length + routes.routes;
+    console.log(
+      `isolation${which}: ${report.attacks + routes.attacks} attacks on ${entries.length} ` +
+        `procedures and ${places} routes, 0 succeeded`,
+    );
+  } finally {
+    await field.h.close();
+  }
+}
+
+Deno.test("every procedure and route keeps another tenant out", () => atWar(() => {}, ""));
+
+Deno.test("the policies hold alone, with the tenant predicates taken out of every query", () =>
+  atWar(({ h }) => {
+    h.tap.rewrite = withoutTenantPredicates;
+  }, " by the policies alone"));
+
+Deno.test("the queries hold alone, on a database without policies", () =>
+  atWar(async ({ h }) => {
+    for (const table of h.tables.filter((table) => belongsTo(table))) {
+      await h.superuser(`alter table "${table.name}" disable row level security`);
+    }
+  }, " by the queries alone"));
+
+Deno.test("withoutTenantPredicates takes out what names the tenant and nothing else", () => {
+  assert.equal(
+    withoutTenantPredicates('select 1 from "x" where ("x"."tenant_id" = $1 and "x"."id" = $2)'),
+    'select 1 from "x" where (($1::uuid is not null) and "x"."id" = $2)',
+  );
+  const join = '"a"."tenant_id" = "b"."tenant_id"';
+  assert.equal(withoutTenantPredicates(join), join);
+});
