@@ -106,7 +106,8 @@ export const may = (permission: Permission) =>
     const replay = (answer: unknown) => work({ ...held, replay: { answer } });
     const atomic = meta?.repeatable === undefined;
     await once(held, { procedure: path, input, atomic }, work, replay).catch((error: unknown) => {
-      if (!result || result.ok) throw travelling(error);
+      // What the database refused was put into words on the way out: not the raw result then.
+      if (!result || result.ok || result.error !== error) throw travelling(error);
     });
     if (!result) throw new Error("An idempotent call ended without a result");
     return passed(result);

@@ -1,24 +1,20 @@
 /** The web application: one wall around every surface. Order: request id, limits, then the surface itself. */
-import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
 import { sql } from "drizzle-orm";
 import { type Context, Hono } from "hono";
-import superjson from "superjson";
 import { v7 } from "uuid";
 import { openApi } from "../routers/about.ts";
 import { mountDocs } from "../routers/docs.ts";
-import { checkJson, readJson } from "../routers/json.ts";
 import { appRouter } from "../routers/mod.ts";
 import { mountOauthCallback } from "../routers/oauth_callback.ts";
-import { problemOf } from "../routers/problems.ts";
 import { mountProxy } from "../routers/proxy.ts";
 import { failed, mountRest, noSuchPath } from "../routers/rest.ts";
+import { mountTrpc } from "../routers/trpc_http.ts";
 import { principals } from "./access/principals.ts";
 import type { Ctx, Services } from "./context.ts";
 import { Fault } from "./errors.ts";
 import { limitHeaders } from "./limits/headers.ts";
 
 export const MAX_BODY_BYTES = 1024 * 1024;
-export const MAX_BATCH = 20;
 
 export type AppOptions = {
   requestsPerMinute: number;
@@ -117,7 +113,7 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
     c.header("Cache-Control", "public, max-age=300");
     return c.json(services.tokens.jwks);
   });
-  hono.all("/trpc/:path{.+}", (c) => trpc(c, context, report));
+  mountTrpc(hono, appRouter, { ...host, limits: (c) => c.get("limits") ?? {} });
   mountProxy(hono, host);
   mountOauthCallback(hono, host);
   mountRest(hono, appRouter, { ...host, context: async (c) => ({ held: await context(c) }) });
@@ -139,83 +135,4 @@ async function ready({ database, log }: Services, c: AppContext) {
     log("warn", "not ready", { error: String(error) });
     return c.json({ status: "not ready", database: "down" }, 503);
   }
-}
-
-type MakeContext = (c: AppContext, calls?: number) => Promise<Ctx>;
-
-/** tRPC: the same wall as REST before its own adapter sees anything. */
-async function trpc(
-  c: AppContext,
-  context: MakeContext,
-  report: (error: unknown, c: AppContext) => void,
-): Promise<Response> {
-  const { raw } = c.req;
-  try {
-    const calls = c.req.param("path")?.split(",").length ?? 1;
-    if (calls > MAX_BATCH) {
-      throw new Fault(
-        "ValidationError",
-        "batch.too_long",
-        `Send at most ${MAX_BATCH} calls at once`,
-      );
-    }
-    const ctx = await context(c, calls);
-    const request = await checked(raw, c.req.query("input"));
-    const response = await fetchRequestHandler({
-      endpoint: "/trpc",
-      req: request,
-      router: appRouter,
-      createContext: () => ({ held: ctx }),
-      maxBatchSize: MAX_BATCH,
-      onError: ({ error }) => {
-        if (problemOf(error, "").status === 500) report(error.cause ?? error, c);
-      },
-    });
-    response.headers.set("Cache-Control", "no-store");
-    for (const [name, value] of Object.entries(c.get("limits") ?? {})) {
-      response.headers.set(name, value);
-    }
-    return response;
-  } catch (error) {
-    return refused(c, error, report);
-  }
-}
-
-/** The request with its JSON proved harmless: superjson would choke on some of it. */
-async function checked(request: Request, input: string | undefined): Promise<Request> {
-  if (request.method === "GET") {
-    if (input !== undefined) checkJson(parsed(input));
-    return request;
-  }
-  const body = JSON.stringify(await readJson(request, MAX_BODY_BYTES) ?? null);
-  const { method, url, headers, signal } = request;
-  return new Request(url, { method, headers, signal, ...(body === "null" ? {} : { body }) });
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new Fault("ValidationError", "input.malformed", "The input parameter is not JSON");
-  }
-}
-
-/** A refusal before tRPC was reached, in tRPC's shape. */
-function refused(
-  c: AppContext,
-  error: unknown,
-  report: (error: unknown, c: AppContext) => void,
-): Response {
-  const { status, body, headers } = problemOf(error, requestIdOf(c));
-  if (status === 500) report(error, c);
-  const { code, reason, errors = [] } = body;
-  const shape = {
-    message: body.detail,
-    code: -32600,
-    data: { code, httpStatus: status, fault: { code, reason, fields: errors } },
-  };
-  return new Response(JSON.stringify({ error: superjson.serialize(shape) }), {
-    status,
-    headers: { ...headers, ...c.get("limits"), "content-type": "application/json" },
-  });
 }

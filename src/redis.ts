@@ -143,7 +143,7 @@ function requester(o: RedisOptions, signal: AbortSignal): Requester {
         signal,
       });
       const body = JSON.parse(await answer.text());
-      if (!answer.ok || !isAnswer(body, command)) throw new Error("Redis answered nonsense");
+      if (!answer.ok || !isWhole(body, command)) throw new Error("Redis answered nonsense");
       return body;
     },
   };
@@ -151,14 +151,11 @@ function requester(o: RedisOptions, signal: AbortSignal): Requester {
 
 type Command = Parameters<Requester["request"]>[0];
 
-/** One result for one command, a list of as many for a pipeline. */
-function isAnswer(body: unknown, { path, body: sent }: Command): boolean {
-  const isList = path?.[0] === "pipeline" || path?.[0] === "multi-exec";
-  if (!isList) return isResult(body);
+/** A pipeline has a result for each command; a lone command's is checked where the library uses it. */
+function isWhole(body: unknown, { path, body: sent }: Command): boolean {
+  if (path?.[0] !== "pipeline" && path?.[0] !== "multi-exec") return true;
   return Array.isArray(body) && Array.isArray(sent) && body.length === sent.length &&
-    body.every(isResult);
+    body.every((each: unknown) =>
+      typeof each === "object" && each !== null && ("result" in each || "error" in each)
+    );
 }
-
-const isResult = (body: unknown) =>
-  typeof body === "object" && body !== null &&
-  ("result" in body || ("error" in body && typeof body.error === "string"));

@@ -37,9 +37,7 @@ export function epochs(o: EpochsOptions): Epochs {
 
   async function read(tenantId: string, tenant: Tenant, askedAtMs: number) {
     reads++;
-    const known = { byTopic: await o.read(tenantId), askedAtMs };
-    if (!tenant.known || tenant.known.askedAtMs <= askedAtMs) tenant.known = known;
-    return known;
+    return tenant.known = { byTopic: await o.read(tenantId), askedAtMs };
   }
 
   function ask(tenantId: string, tenant: Tenant, askedAtMs: number): Asking {

@@ -17,6 +17,7 @@ import {
   failure,
   type Granted,
   grantedOf,
+  idIn,
   jsonOf,
   normalized,
 } from "./token_answers.ts";

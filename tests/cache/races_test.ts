@@ -91,6 +91,22 @@ Deno.test("cache.get: a late renewal does not bring back older epochs", async ()
   assert.equal(await ours.get(PLACE, fill), "v1");
 });
 
+Deno.test("cache.get counts the age of epochs from the question, not from its answer", async () => {
+  const { process, commit, clock, truth, fill } = house();
+  const slow = gate<Record<string, number>>();
+  let asked = 0;
+  const now = () => Promise.resolve({ [topic]: truth.epoch });
+  const ours = process({ epochsOf: () => asked++ === 0 ? slow.ask() : now() });
+  const first = ours.get(PLACE, fill);
+  commit("v1");
+  clock.ms += 3_000;
+  slow.open({ [topic]: 0 });
+  await first;
+  clock.ms += 1_000;
+  commit("v2");
+  assert.equal(await ours.get(PLACE, fill), "v2");
+});
+
 Deno.test("cache.get does no database work while warm, and renews once past half the age", async () => {
   const { process, clock, truth, fill } = house();
   const ours = process();

@@ -47,12 +47,16 @@ for (const illness of ILLNESSES) {
   });
 
   Deno.test(`redis.run waits for nothing once Redis ${illness} thrice in a row`, async () => {
-    const { small, ping, shared } = ours();
+    const { small, clock, ping, shared } = ours();
     small.illness = illness;
     for (let i = 0; i < 3; i++) await ping();
     assert.equal(shared.healthy(), false);
     assert.equal(await isImmediate(ping()), true);
     assert.equal(small.requests, 3);
+    clock.ms = 60_000;
+    assert.equal(await isImmediate(ping()), true, "not even for the probe");
+    assert.equal(small.requests, 4);
+    await new Promise((resolve) => setTimeout(resolve, 5));
   });
 }
 
@@ -75,12 +79,15 @@ for (const [name, nonsense] of Object.entries(NONSENSE)) {
   });
 }
 
-Deno.test("redis.run takes a pipeline's answer of another length for a failure", async () => {
-  const { small, shared } = ours();
+Deno.test("redis.run takes a pipeline's answer that is not whole for a failure", async () => {
+  const { small, shared } = ours({ timeoutMs: 1_000 });
+  const both = () => shared.run((client) => client.pipeline().ping().ping().exec());
+  assert.deepEqual(await both(), ["PONG", "PONG"]);
   small.illness = "talks nonsense";
-  small.nonsense = () => Response.json([{ result: "PONG" }]);
-  const both = await shared.run((client) => client.pipeline().ping().ping().exec());
-  assert.equal(both, unavailable);
+  for (const body of [[{ result: "PONG" }], [{ result: "PONG" }, {}], { result: "PONG" }]) {
+    small.nonsense = () => Response.json(body);
+    assert.equal(await both(), unavailable);
+  }
 });
 
 Deno.test("redis.run counts an answer of a type the caller cannot use as a failure", async () => {

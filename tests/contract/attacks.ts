@@ -71,13 +71,16 @@ export function attacksOn(entry: Entry, scene: Scene): Attack[] {
   ];
 }
 
+/** An id of nobody, as old as `id`: as a cursor it leads to the same place. */
+const neighbour = (id: string) => id.replace(/.$/, (last) => last === "0" ? "1" : "0");
+
 /** Each of our ids in each field that takes one. */
 function ids(entry: Entry, { ours, own }: Scene, as: Principal | null): Attack[] {
   // Checking a password is slow on purpose: what is open gets a few ids.
   const tried = entry.meta.permission ? ours.ids : ours.ids.slice(0, 3);
   return uuidSpots(entry).flatMap(({ path }) =>
     tried.flatMap((id, place) => {
-      const [input, empty] = [withAt(own, path, id), withAt(own, path, nobody)];
+      const [input, empty] = [withAt(own, path, id), withAt(own, path, neighbour(id))];
       const pairs = [[trpc(entry, input), trpc(entry, empty)], [
         rest(entry, input),
         rest(entry, empty),

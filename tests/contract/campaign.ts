@@ -52,7 +52,10 @@ export async function battlefield() {
   const { name: platform } = rows.get("platforms") ?? {};
   const names = [ours.email, ours.tenantId, String(platform), "admin", "%", "' or true --"];
   const forged = await forgeries(h, ours, theirs, String(rows.get("api_keys")?.id));
-  return { h, canary, ours, theirs, attackers, key: made.key, etags, names, forged };
+  // One id of each table; whoever is refused one row of a table is refused them all.
+  const ids = [ours.tenantId, ...rows.values()].map((row) => typeof row === "string" ? row : row.id)
+    .filter((id) => typeof id === "string");
+  return { h, canary, ours, theirs, attackers, key: made.key, etags, names, forged, ids };
 }
 export type Battlefield = Awaited<ReturnType<typeof battlefield>>;
 
@@ -119,7 +122,7 @@ export async function campaign(field: Battlefield, only: Only = {}): Promise<Rep
 }
 
 async function sceneOf(field: Battlefield, entry: Entry, secrets: string[]): Promise<Scene> {
-  const { h, ours, theirs, attackers, key, etags, names, forged } = field;
+  const { h, ours, theirs, attackers, key, etags, names, forged, ids } = field;
   // Their guesses at our password have locked our people out, as they should.
   await h.superuser("update user_security set failed_sign_ins = 0, locked_until = null");
   const [victim, kept] = [await example(h, ours, entry.path), await example(h, ours, entry.path)];
@@ -133,7 +136,7 @@ async function sceneOf(field: Battlefield, entry: Entry, secrets: string[]): Pro
   await answer.body?.cancel();
   return {
     theirs: { tenantId: theirs.tenantId, attackers, key },
-    ours: { tenantId: ours.tenantId, ids: await idsOf(h, ours.tenantId), names, etags, forged },
+    ours: { tenantId: ours.tenantId, ids, names, etags, forged },
     victim: spoiled(entry, victim),
     own: own.input,
     idempotency: { key: idempotencyKey, input: spoiled(entry, kept) },
@@ -175,11 +178,10 @@ async function control({ h, ours }: Battlefield, report: Report, entry: Entry) {
 /** Every route that is no procedure's, with each of our ids in each of its places. */
 export async function routesCampaign(field: Battlefield): Promise<Report & { routes: number }> {
   const report: Report = { attacks: 0, ways: new Map(), breaches: [], failures: [] };
-  const { h, ours, theirs, canary } = field;
+  const { h, ours, theirs, canary, ids } = field;
   const procedural = new Set(restEntries.map(({ rest }) => rest.path.replaceAll(/\{([^}]*)\}/g, ":$1")));
   const routes = new Set(h.w.hono.routes.map(({ path }) => path).filter((path) => !procedural.has(path)));
-  const ids = await idsOf(h, ours.tenantId);
-  const known: Ours = { ids: new Set(ids), secrets: [canary] };
+  const known: Ours = { ids: new Set(await idsOf(h, ours.tenantId)), secrets: [canary] };
   const before = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
   const callers: (Principal | null)[] = [theirs.boss, null];
   for (const route of routes) {

@@ -185,7 +185,52 @@ Deno.test("limiter.take learns a forgotten key's count again from Redis", async 
   assert.equal(one?.take(limit, "ada").allowed, false);
 });
 
-const NONSENSE = [["x", "1"], ["1"], ["17000000", "-5"], ["17000000", "many"], "OK", { a: 1 }];
+Deno.test("limiter.take tells what it let through while Redis was known to be away", async () => {
+  const { small, clock, processes: [one, two] } = cluster(2);
+  small.illness = "refuses";
+  for (let i = 0; i < 3; i++) {
+    one?.take(limit, "before");
+    await settled();
+    clock.ms += SYNC_MS;
+  }
+  assert.equal(takeMany(one, 10), 10);
+  await settled();
+  small.illness = null;
+  for (let i = 0; i < 4; i++) {
+    clock.ms += SYNC_MS;
+    one?.take(limit, "other");
+    await settled();
+  }
+  two?.take(limit, "ada", 0);
+  await settled();
+  assert.equal(two?.take(limit, "ada", 0).remaining, 20);
+});
+
+Deno.test("limiter.take learns what was let through in the calendar's last window", async () => {
+  const { clock, processes: [one, two] } = cluster(2);
+  clock.ms = 600_000 * 1_000_000 - 1;
+  one?.take(limit, "ada", 30);
+  await settled();
+  clock.ms += 60_000;
+  two?.take(limit, "ada", 0);
+  await settled();
+  assert.equal(two?.take(limit, "ada").allowed, false);
+});
+
+Deno.test("limiter.take says when a take fits, whichever of the counts it knew first", async () => {
+  const { clock, processes: [one, two] } = cluster(2);
+  clock.ms = 600_000 * 1_000_000;
+  one?.take(limit, "ada", 10);
+  await settled();
+  clock.ms += 120_000;
+  two?.take(limit, "ada", 20);
+  await settled();
+  assert.equal(two?.take(limit, "ada", 5).resetSeconds, 540, "11 slices after the first ten");
+  assert.equal(two?.take(limit, "ada", 15).resetSeconds, 660);
+});
+
+const NOW = String(1_700_000_000_000 / 60_000 | 0);
+const NONSENSE = [["x", "1"], [NOW], [NOW, "many"], [NOW, "1e999"], [NOW, null], "OK", { a: 1 }];
 for (const result of NONSENSE) {
   Deno.test(`limiter.take learns nothing from ${JSON.stringify(result)}`, async () => {
     const { small, processes: [one] } = cluster(1);

@@ -1,0 +1,145 @@
+/** tRPC over HTTP: the same wall as REST before the library's own adapter sees anything. */
+import { callTRPCProcedure } from "@trpc/server";
+import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
+import type { Context, Env, Hono } from "hono";
+import superjson from "superjson";
+import type { Ctx } from "../src/context.ts";
+import { Fault } from "../src/errors.ts";
+import { checkJson, readJson } from "./json.ts";
+import type { appRouter } from "./mod.ts";
+import { problemOf } from "./problems.ts";
+import type { Host } from "./rest.ts";
+
+/** How many calls one request may carry. */
+export const MAX_BATCH = 20;
+const MIB = 1024 * 1024;
+
+type Router = typeof appRouter;
+export type TrpcHost<E extends Env> = Omit<Host<E>, "context"> & {
+  /** Makes the ctx of a request with so many calls. Throws Fault. */
+  context: (c: Context<E>, calls: number) => Promise<Ctx>;
+  /** The RateLimit fields `context` came to. */
+  limits: (c: Context<E>) => Record<string, string>;
+};
+
+export function mountTrpc<E extends Env>(app: Hono<E>, router: Router, host: TrpcHost<E>): void {
+  const queries = new Set(
+    Object.entries(router._def.procedures)
+      .filter(([, procedure]) => Reflect.get(Object(procedure), "_def")?.type === "query")
+      .map(([path]) => path),
+  );
+  app.all("/trpc/:path{.+}", async (c) => {
+    const path = c.req.param("path") ?? "";
+    try {
+      const calls = path.split(",").length;
+      if (calls > MAX_BATCH) throw tooMany();
+      const held = await host.context(c, calls);
+      const swift = c.req.method === "GET" && queries.has(path)
+        ? await oneQuery(c, router, path, held)
+        : null;
+      const response = swift ?? await handle(c, router, held, host);
+      response.headers.set("Cache-Control", "no-store");
+      for (const [name, value] of Object.entries(host.limits(c))) {
+        response.headers.set(name, value);
+      }
+      return response;
+    } catch (error) {
+      return refused(c, error, host);
+    }
+  });
+}
+
+const tooMany = () =>
+  new Fault("ValidationError", "batch.too_long", `Send at most ${MAX_BATCH} calls at once`);
+
+/**
+ * The answer of one query, written as tRPC's protocol says (https://trpc.io/docs/rpc), at half the
+ * cost of the adapter, which is made for streams and batches. Null when the query was not answered:
+ * the adapter then runs it again and words the failure.
+ */
+async function oneQuery(
+  c: Context,
+  router: Router,
+  path: string,
+  held: Ctx,
+): Promise<Response | null> {
+  const isBatch = c.req.query("batch") === "1";
+  const text = c.req.query("input");
+  const envelope = text === undefined ? undefined : parsed(text);
+  checkJson(envelope);
+  const own: unknown = isBatch ? Reflect.get(Object(envelope), "0") : envelope;
+  const getRawInput = () =>
+    Promise.resolve(own === undefined ? undefined : superjson.deserialize(Object(own)));
+  try {
+    const call = {
+      router,
+      path,
+      type: "query" as const,
+      ctx: { held },
+      getRawInput,
+      batchIndex: 0,
+    };
+    const data: unknown = await callTRPCProcedure({ ...call, signal: undefined });
+    const result = { result: { data: superjson.serialize(data) } };
+    return new Response(JSON.stringify(isBatch ? [result] : result), {
+      headers: { "content-type": "application/json", vary: "trpc-accept, accept" },
+    });
+  } catch {
+    return null;
+  }
+}
+
+async function handle<E extends Env>(
+  c: Context<E>,
+  router: Router,
+  held: Ctx,
+  host: TrpcHost<E>,
+): Promise<Response> {
+  return await fetchRequestHandler({
+    endpoint: "/trpc",
+    req: await checked(c, host.maxBodyBytes ?? MIB),
+    router,
+    createContext: () => ({ held }),
+    maxBatchSize: MAX_BATCH,
+    onError: ({ error }) => {
+      if (problemOf(error, "").status === 500) host.report(error.cause ?? error, c);
+    },
+  });
+}
+
+/** The request with its JSON proved harmless: superjson would choke on some of it. */
+async function checked(c: Context, maxBytes: number): Promise<Request> {
+  const request = c.req.raw;
+  if (request.method === "GET") {
+    const input = c.req.query("input");
+    if (input !== undefined) checkJson(parsed(input));
+    return request;
+  }
+  const body = JSON.stringify(await readJson(request, maxBytes) ?? null);
+  const { method, url, headers, signal } = request;
+  return new Request(url, { method, headers, signal, ...(body === "null" ? {} : { body }) });
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Fault("ValidationError", "input.malformed", "The input parameter is not JSON");
+  }
+}
+
+/** A refusal before tRPC was reached, in tRPC's shape. */
+function refused<E extends Env>(c: Context<E>, error: unknown, host: TrpcHost<E>): Response {
+  const { status, body, headers } = problemOf(error, host.requestId(c));
+  if (status === 500) host.report(error, c);
+  const { code, reason, errors = [] } = body;
+  const shape = {
+    message: body.detail,
+    code: -32600,
+    data: { code, httpStatus: status, fault: { code, reason, fields: errors } },
+  };
+  return new Response(JSON.stringify({ error: superjson.serialize(shape) }), {
+    status,
+    headers: { ...headers, ...host.limits(c), "content-type": "application/json" },
+  });
+}
