@@ -1,5 +1,6 @@
 /** Brings a Postgres to this version's schema, as its owner. */
 import { migrate, type Migration, migrations, ownerOf } from "../db/migrate.ts";
+import { databaseFailure } from "../src/start_failures.ts";
 
 const help = `deno task db:migrate [--dry-run]
 
@@ -7,10 +8,11 @@ Applies the migrations that are missing to the database MIGRATE_DATABASE_URL nam
 owner. --dry-run only names them. Each is applied whole or not at all; run it again after a failure.`;
 
 async function main() {
-  const url = Deno.env.get("MIGRATE_DATABASE_URL");
-  if (!url) {
+  const url = Deno.env.get("MIGRATE_DATABASE_URL") ?? "";
+  if (!URL.canParse(url) || !/^postgres(ql)?:/.test(url)) {
     throw new Error(
-      "MIGRATE_DATABASE_URL is not set. Give the owner's address, postgres://owner:password@host/database",
+      `MIGRATE_DATABASE_URL is not ${url === "" ? "set" : "right"}. ` +
+        "Give the owner's address, postgres://owner:password@host/database",
     );
   }
   const owner = ownerOf(url);
@@ -37,7 +39,9 @@ function say(list: Migration[], what: string) {
 if (Deno.args.includes("--help")) console.log(help);
 else {
   await main().catch((error: unknown) => {
-    console.error(error instanceof Error ? error.message : error);
+    const variable = "MIGRATE_DATABASE_URL";
+    const sentence = databaseFailure(error, variable, Deno.env.get(variable));
+    console.error(sentence ?? (error instanceof Error ? error.message : error));
     Deno.exit(1);
   });
 }

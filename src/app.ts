@@ -12,7 +12,8 @@ import { mountTrpc } from "../routers/trpc_http.ts";
 import { principals } from "./access/principals.ts";
 import type { Ctx, Services } from "./context.ts";
 import { Fault } from "./errors.ts";
-import { limitHeaders } from "./limits/headers.ts";
+import { type Judged, limitHeaders } from "./limits/headers.ts";
+import { told } from "./log.ts";
 
 export const MAX_BODY_BYTES = 1024 * 1024;
 
@@ -45,20 +46,22 @@ function contextMaker(services: Services, options: AppOptions) {
     const header = (name: string) => c.req.header(name) ?? null;
     const principal = await find(header("authorization"), header("x-api-key"));
     const address = addressOf(c, options.trustForwardedFor);
-    const judged = principal
+    const asked = principal
       ? [
         { limit: perPrincipal, key: `${principal.actor.type}:${principal.actor.id}` },
         { limit: perTenant, key: principal.tenantId },
       ]
       : [{ limit: perPrincipal, key: `address:${address}` }];
-    const verdicts = judged.map(({ limit, key }) => ({
-      limit,
-      verdict: services.limiter.take(limit, key, calls),
-    }));
-    const limits = limitHeaders(verdicts);
+    const judged: Judged[] = [];
+    for (const { limit, key } of asked) {
+      const verdict = services.limiter.take(limit, key, calls);
+      judged.push({ limit, verdict });
+      if (!verdict.allowed) break; // A noisy principal does not use up what its tenant has left.
+    }
+    const limits = limitHeaders(judged);
     c.set("limits", limits);
     for (const [name, value] of Object.entries(limits)) c.header(name, value);
-    const refused = verdicts.find(({ verdict }) => !verdict.allowed);
+    const refused = judged.find(({ verdict }) => !verdict.allowed);
     if (refused) {
       throw new Fault("RateLimited", `${refused.limit.name}.rate`, "Too many requests: slow down", {
         retryAfterSeconds: refused.verdict.resetSeconds,
@@ -84,7 +87,7 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
     services.log("error", "a request failed", {
       requestId: requestIdOf(c),
       path: c.req.path,
-      error: error instanceof Error ? error.stack ?? error.message : String(error),
+      error: told(error),
     });
   const host = { context, requestId: requestIdOf, report, maxBodyBytes: MAX_BODY_BYTES };
 
@@ -132,7 +135,7 @@ async function ready({ database, log }: Services, c: AppContext) {
     ]);
     return c.json({ status: "ready", database: "up", partitions: row?.next_month === true });
   } catch (error) {
-    log("warn", "not ready", { error: String(error) });
+    log("warn", "not ready", { error: told(error) });
     return c.json({ status: "not ready", database: "down" }, 503);
   }
 }

@@ -4,9 +4,9 @@ import { type Database, type Db, rowsOf } from "../db/client.ts";
 import { isBroken, isRetryable } from "../db/failures.ts";
 import type { Permission } from "./access/permissions.ts";
 import type { Tokens } from "./access/tokens.ts";
-import type { Cache } from "./cache/cache.ts";
+import type { Cache, Place as CachePlace } from "./cache/cache.ts";
 import type { Limiter } from "./limits/limiter.ts";
-import type { Log } from "./log.ts";
+import { type Log, told } from "./log.ts";
 import type { Outbound } from "./outbound.ts";
 import { ATTEMPTS, backoff, refusalOf, settled } from "./retries.ts";
 import type { Vault } from "./secrets/vault.ts";
@@ -166,6 +166,13 @@ export async function read<T>(ctx: TenantCtx, work: (ctx: TxCtx) => Promise<T>):
   }
 }
 
+/**
+ * A value from the cache, else from `fill`. Inside a transaction it is read afresh: what is not
+ * committed must not be shown to others.
+ */
+export const cached = <T>(ctx: TenantCtx, place: CachePlace, fill: () => Promise<T>): Promise<T> =>
+  ctx.db ? fill() : ctx.cache.get(place, fill);
+
 /** Something to do once the outermost transaction is committed; never if it is not. */
 export const afterCommit = (ctx: TxCtx, work: () => void) => void ctx.frame.committed.push(work);
 
@@ -184,7 +191,7 @@ function leave(ctx: TenantCtx, committed: boolean) {
     try {
       work();
     } catch (error) { // The change is made: what fails after it must not look like its failure.
-      ctx.log("error", "failed after a commit", { error: String(error) });
+      ctx.log("error", "failed after a commit", { error: told(error) });
     }
   }
 }

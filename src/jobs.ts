@@ -1,7 +1,8 @@
 /** Work nobody waits for: each job is claimed with a lease, so any number of processes may run it. */
-import { sql } from "drizzle-orm";
+import { and, eq, sql } from "drizzle-orm";
 import { leases } from "../db/schema/machinery.ts";
 import { asSystem, type Services, transact } from "./context.ts";
+import { told } from "./log.ts";
 import { ROOT_TENANT } from "./topics.ts";
 
 const HOUR_MS = 3600_000;
@@ -25,7 +26,13 @@ export async function claimed(
       }).returning({ name: leases.name }),
   );
   if (won.length === 0) return false;
-  await work();
+  try {
+    await work();
+  } catch (error) { // Whoever asks next may try: nobody waits for the lease to run out.
+    const mine = and(eq(leases.name, name), eq(leases.holder, holder));
+    await transact(asSystem(services, ROOT_TENANT), (ctx) => ctx.db.delete(leases).where(mine));
+    throw error;
+  }
   return true;
 }
 
@@ -46,7 +53,7 @@ export async function maintain({ database, log }: Services): Promise<void> {
 export const maintainHourly = (services: Services) =>
   claimed(services, { name: "maintenance", leaseMs: HOUR_MS - 60_000 }, () => maintain(services))
     .catch((error) => {
-      services.log("error", "maintenance failed", { error: String(error) });
+      services.log("error", "maintenance failed", { error: told(error) });
       return false;
     });
 

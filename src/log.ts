@@ -9,5 +9,23 @@ export const log =
   (least: Level, write: (line: string) => void = console.log): Log =>
   (level, message, fields = {}) => {
     if (rank[level] < rank[least]) return;
-    write(JSON.stringify({ time: new Date().toISOString(), level, message, ...fields }));
+    const line = { ...fields, time: new Date().toISOString(), level, message };
+    write(lineOf(line));
   };
+
+/** What cannot be written as JSON is told as text: a log never fails the work it tells of. */
+function lineOf(line: Record<string, unknown>): string {
+  try {
+    return JSON.stringify(line, (_, value) => typeof value === "bigint" ? String(value) : value);
+  } catch {
+    const { time, level, message } = line;
+    return JSON.stringify({ time, level, message, unwritable: Object.keys(line) });
+  }
+}
+
+/** An error with its causes, for a log: where it was thrown, and no value that was part of a query. */
+export function told(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const text = (error.stack ?? error.message).replace(/\nparams: [^]*?(?=\n {4}at |$)/, "");
+  return error.cause === undefined ? text : `${text}\nbecause ${told(error.cause)}`;
+}

@@ -5,6 +5,7 @@ import { app } from "./app.ts";
 import { asSystem } from "./context.ts";
 import { EnvError, readEnv, variableNames } from "./env.ts";
 import { maintainHourly, startJobs } from "./jobs.ts";
+import { told } from "./log.ts";
 import { announce, ANNOUNCE_MS } from "./secrets/instances.ts";
 import { services } from "./services.ts";
 import { startFailure } from "./start_failures.ts";
@@ -35,7 +36,7 @@ async function start() {
   const sayHello = () => announce(asSystem(process, ROOT_TENANT), instance, process.keyring);
   await sayHello();
   Deno.unrefTimer(setInterval(() => {
-    sayHello().catch((error) => process.log("error", "not announced", { error: String(error) }));
+    sayHello().catch((error) => process.log("error", "not announced", { error: told(error) }));
   }, ANNOUNCE_MS));
   if (Deno.env.get("DENO_DEPLOYMENT_ID")) {
     Deno.cron("maintenance", "17 * * * *", async () => void await maintainHourly(process));
@@ -48,7 +49,7 @@ async function start() {
 }
 
 const hono = await start().catch((error: unknown) => {
-  console.error(startFailure(error, Deno.env.get("DATABASE_URL")) ?? error);
+  console.error(startFailure(error, Deno.env.get("DATABASE_URL")) ?? told(error));
   Deno.exit(1);
 });
 

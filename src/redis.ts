@@ -1,4 +1,4 @@
-/** Redis is asked for help for a few milliseconds and never depended on: it may hang, lie or be gone. */
+/** Redis is asked for help for a few milliseconds and never depended on. */
 import { Redis as Upstash, type Requester } from "@upstash/redis";
 
 /** What a call comes to when Redis is down, slow, confused, or known to be so. */
@@ -20,7 +20,7 @@ export type RedisOptions = {
   url: string;
   token: string;
   fetch?: typeof fetch;
-  /** The longest a call may take, counted once for all commands in it. 40 unless said. */
+  /** The longest a call may take, all its commands together. 40 unless said. */
   timeoutMs?: number;
   /** Calls under way at once; further ones are `unavailable` and do not count as failures. */
   maxInFlight?: number;
@@ -151,7 +151,7 @@ function requester(o: RedisOptions, signal: AbortSignal): Requester {
 
 type Command = Parameters<Requester["request"]>[0];
 
-/** A pipeline has a result for each command; a lone command's is checked where the library uses it. */
+/** A pipeline has a result for each command; a lone command's is checked by the library. */
 function isWhole(body: unknown, { path, body: sent }: Command): boolean {
   if (path?.[0] !== "pipeline" && path?.[0] !== "multi-exec") return true;
   return Array.isArray(body) && Array.isArray(sent) && body.length === sent.length &&

@@ -37,6 +37,7 @@ export async function services(parts: Parts): Promise<Process> {
     secrets: vault({ store: databaseStore, keyring }),
     cache: cache({
       redis: shared,
+      build: env.PUBLIC_URL, // Installations may share a Redis: neither reads the other's entries.
       now: milliseconds,
       epochsOf: async (tenantId) => {
         const rows = await database.query(sql`select * from epochs_of(${tenantId}::uuid)`);

@@ -13,14 +13,21 @@ const sentences: Record<string, string> = {
   "42P01": 'the database has not this version\'s schema: run "deno task db:migrate"',
 };
 
-/** The sentence, or null for what is a bug of ours. `url` names the database; only its host is told. */
-export function startFailure(error: unknown, url: string | undefined): string | null {
-  if (error instanceof EnvError) return error.message;
-  if (error instanceof KeyringError) return `Switchboard cannot start:\n  ${error.message}`;
+/** What is wrong with the database behind a variable, or null for a bug of ours. Tells its host alone. */
+export function databaseFailure(error: unknown, variable: string, url = ""): string | null {
   const known = codesOf(error).map((code) => sentences[code]).find((sentence) => sentence);
   const away = isBroken(error) || codesOf(error).includes("ENOTFOUND");
   if (!known && !away) return null;
-  const host = url && URL.canParse(url) ? new URL(url).host : "the database";
-  const sentence = known ?? `${host} does not answer: start the database, or check the address`;
-  return `Switchboard cannot start:\n  DATABASE_URL: ${sentence}`;
+  const host = URL.canParse(url) ? new URL(url).host : "the database";
+  return `${variable}: ` +
+    (known ?? `${host} does not answer: start the database, or check the address`);
+}
+
+/** Why the service does not start, or null for a bug of ours. */
+export function startFailure(error: unknown, url: string | undefined): string | null {
+  if (error instanceof EnvError) return error.message;
+  const sentence = error instanceof KeyringError
+    ? error.message
+    : databaseFailure(error, "DATABASE_URL", url);
+  return sentence && `Switchboard cannot start:\n  ${sentence}`;
 }

@@ -39,7 +39,7 @@ grant select, insert on audit_entries, events to switchboard_service;
 
 -- What the worker may see, and nothing else.
 grant select on
-  tenants, tenant_closure, users, user_security, roles, permission_bindings, role_bindings, api_keys,
+  tenants, tenant_closure, users, user_security, sessions, roles, permission_bindings, role_bindings, api_keys,
   service_platforms, user_platform_bindings, cache_epochs, data_keys
 to switchboard_worker;
 grant insert on tenant_closure to switchboard_worker;
@@ -48,8 +48,8 @@ do $$
 declare t text;
 begin
   foreach t in array array[
-    'tenants', 'tenant_closure', 'users', 'user_security', 'roles', 'permission_bindings', 'role_bindings',
-    'api_keys', 'service_platforms', 'user_platform_bindings', 'cache_epochs', 'data_keys',
+    'tenants', 'tenant_closure', 'users', 'user_security', 'sessions', 'roles', 'permission_bindings',
+    'role_bindings', 'api_keys', 'service_platforms', 'user_platform_bindings', 'cache_epochs', 'data_keys',
     'idempotency_keys', 'oauth_flows'
   ] loop
     execute format('create policy worker_reads on %I for select to switchboard_worker using (true)', t);

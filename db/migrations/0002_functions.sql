@@ -12,52 +12,72 @@ end $$;
 create trigger tenant_closure_add after insert on tenants
   for each row execute function tenant_closure_add();
 
+-- The next five stand in every request's way. They are plpgsql, whose plans a session keeps: before
+-- PostgreSQL 18 a definer function in language sql is planned anew at every call.
+
 -- Open: it and everything above it is active.
-create function tenant_is_open(tenant uuid) returns boolean language sql stable security definer
+create function tenant_is_open(tenant uuid) returns boolean language plpgsql stable security definer
 set search_path = pg_catalog, public as $$
-  select count(*) > 0 and bool_and(t.status = 'active')
-  from tenant_closure c join tenants t on t.id = c.ancestor_id where c.tenant_id = tenant
-$$;
+begin
+  return (select count(*) > 0 and bool_and(t.status = 'active')
+    from tenant_closure c join tenants t on t.id = c.ancestor_id where c.tenant_id = tenant);
+end $$;
 
 -- The grants of a user of `home` that count in `acting`: those that name it, and from above those that reach down.
+-- A home gives nothing in a tenant above or beside itself, whatever its rows say.
 create function effective_grants(home uuid, subject uuid, acting uuid)
-returns table (system_role text, permission text, reach text, depth integer) language sql stable security definer
+returns table (system_role text, permission text, reach text, depth integer) language plpgsql stable security definer
 set search_path = pg_catalog, public as $$
-  select b.system_role, p.permission, p.reach, c.depth
+begin
+  return query select b.system_role, p.permission, p.reach, c.depth
   from role_bindings b
   join tenant_closure c on c.tenant_id = acting and c.ancestor_id = b.applies_to_tenant_id
+  join tenant_closure h on h.tenant_id = b.applies_to_tenant_id and h.ancestor_id = home
   left join roles r on r.tenant_id = b.tenant_id and r.id = b.role_id and r.is_active
   left join permission_bindings p on p.tenant_id = r.tenant_id and p.role_id = r.id
   where b.tenant_id = home and b.owner_user_id = subject
     and (b.starts_at is null or b.starts_at <= now()) and (b.ends_at is null or b.ends_at > now())
     and (b.system_role is not null or p.permission is not null)
-    and (c.depth = 0 or b.system_role is not null or p.reach in ('subtree', 'global'))
-$$;
+    and (c.depth = 0 or b.system_role is not null or p.reach in ('subtree', 'global'));
+end $$;
 
+-- Who may be meant by an e-mail, and from which addresses they were let in lately.
 create function sign_in_candidates(wanted text, only_tenant uuid)
 returns table (
-  tenant_id uuid, user_id uuid, tenant_name text, password_hash text, locked_until timestamptz, may_sign_in boolean
-) language sql stable security definer set search_path = pg_catalog, public as $$
-  select u.tenant_id, u.id, t.name, s.password_hash, s.locked_until,
-    u.status = 'active' and tenant_is_open(u.tenant_id)
+  tenant_id uuid, user_id uuid, tenant_name text, password_hash text, may_sign_in boolean, addresses text[]
+) language plpgsql stable security definer set search_path = pg_catalog, public as $$
+begin
+  return query select u.tenant_id, u.id, t.name, s.password_hash,
+    u.status = 'active' and tenant_is_open(u.tenant_id),
+    array(select n.address from (
+      select x.address from sessions x where x.tenant_id = u.tenant_id and x.owner_user_id = u.id
+      order by x.id desc limit 50) n where n.address is not null)
   from users u
   join tenants t on t.id = u.tenant_id
   left join user_security s on s.tenant_id = u.tenant_id and s.id = u.id
   where u.email = wanted and (only_tenant is null or u.tenant_id = only_tenant)
-  order by u.id limit 5
-$$;
+  order by u.id limit 5;
+end $$;
 
 create function api_key_by_id(wanted uuid)
 returns table (
   tenant_id uuid, owner_user_id uuid, secret_hash text, scopes text[], expires_at timestamptz, revoked_at timestamptz,
-  is_open boolean, grants jsonb
-) language sql stable security definer set search_path = pg_catalog, public as $$
-  select k.tenant_id, k.owner_user_id, k.secret_hash, k.scopes, k.expires_at, k.revoked_at,
+  last_used_at timestamptz, is_open boolean, grants jsonb
+) language plpgsql stable security definer set search_path = pg_catalog, public as $$
+begin
+  return query select k.tenant_id, k.owner_user_id, k.secret_hash, k.scopes, k.expires_at::timestamptz,
+    k.revoked_at::timestamptz, k.last_used_at::timestamptz,
     u.status = 'active' and tenant_is_open(k.tenant_id),
     (select coalesce(jsonb_agg(g), '[]') from effective_grants(k.tenant_id, k.owner_user_id, k.tenant_id) g)
   from api_keys k join users u on u.tenant_id = k.tenant_id and u.id = k.owner_user_id
-  where k.id = wanted
-$$;
+  where k.id = wanted;
+end $$;
+
+create function epochs_of(tenant uuid) returns table (topic text, epoch bigint)
+language plpgsql stable security definer set search_path = pg_catalog, public as $$
+begin
+  return query select e.topic, e.epoch from cache_epochs e where e.tenant_id = tenant;
+end $$;
 
 create function platform_use(platform uuid) returns table (registrations bigint, bindings bigint)
 language sql stable security definer set search_path = pg_catalog, public as $$
@@ -70,11 +90,6 @@ $$;
 create function platform_registrations(platform uuid) returns bigint
 language sql stable security definer set search_path = pg_catalog, public as $$
   select count(*) from (select from service_platforms s where s.platform_id = platform limit 1000) s
-$$;
-
-create function epochs_of(tenant uuid) returns table (topic text, epoch bigint)
-language sql stable security definer set search_path = pg_catalog, public as $$
-  select e.topic, e.epoch from cache_epochs e where e.tenant_id = tenant
 $$;
 
 create function tenant_ids(after uuid, most integer) returns table (id uuid)

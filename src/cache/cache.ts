@@ -9,10 +9,9 @@ export type Place = { tenantId: string; topic: string; key: string };
 
 /**
  * An entry lives under tenant + topic + epoch + key, and the epoch is read before the value: a fill
- * that is overtaken by a change lands under an epoch nobody reads any more, in whatever order writes
- * arrive. Every commit made more than `epochTtlMs` before a `get` began is seen by it, in any
- * process, with Redis up or down. Source of the idea: generational caching ("namespacing" in
- * memcached's manual), with the generation kept where the truth is.
+ * overtaken by a change lands under an epoch nobody reads, in whatever order writes end.
+ * A `get` sees every commit made `epochTtlMs` before it began, in any process, with Redis up or
+ * down. Source: "namespacing" in memcached's manual, with the generation kept where the truth is.
  */
 export type Cache = {
   /**
@@ -152,7 +151,7 @@ export function cache(o: CacheOptions): Cache {
     async get<T>(place: Place, fill: () => Promise<T>): Promise<T> {
       const epoch = known.at(place.tenantId, place.topic);
       const key = keyOf(build, place, typeof epoch === "number" ? epoch : await epoch);
-      // The key names the shape: one topic and key is filled by one verb, and `build` changes with it.
+      // One topic and key is filled by one verb, so the key names the shape.
       return await at(key, fill) as T;
     },
     moved: (tenantId) => known.forget(tenantId),
@@ -165,7 +164,7 @@ export function cache(o: CacheOptions): Cache {
   };
 }
 
-/** One text for one place: JSON quotes each part, and writes even a lone surrogate as its own escape. */
+/** One text for one place: JSON quotes each part and gives even a lone surrogate its own escape. */
 export const keyOf = (build: string, { tenantId, topic, key }: Place, epoch: number): string =>
   `sb:cache:${JSON.stringify([build, tenantId, topic, epoch, key])}`;
 

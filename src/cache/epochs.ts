@@ -3,8 +3,8 @@ import { LRUCache } from "lru-cache";
 
 export type Epochs = {
   /**
-   * The topic's epoch as it stood at most `ttlMs` before this call; 0 when it never changed. At once
-   * when known, after one query when not. Past half of `ttlMs` it is renewed in the background.
+   * The topic's epoch as it stood at most `ttlMs` ago; 0 when it never changed. At once when known,
+   * after one query when not. Past half of `ttlMs` it is renewed in the background.
    * @throws what `read` throws, but only when nothing younger than `ttlMs` is known.
    */
   at(tenantId: string, topic: string): number | Promise<number>;

@@ -100,7 +100,7 @@ const severalTenants = (fitting: Candidate[]) =>
 
 async function countFailure(ctx: Ctx, tenantId: string, userId: string) {
   const lockedUntil = sql`case when ${userSecurity.failedSignIns} + 1 >= ${LOCK_AFTER}
-    then now() + least(interval '1 hour', interval '30 seconds' * power(2, ${userSecurity.failedSignIns} + 1 - ${LOCK_AFTER}))
+    then now() + least(interval '1 hour', interval '30 seconds' * power(2, least(${userSecurity.failedSignIns} + 1 - ${LOCK_AFTER}, 7)))
     else ${userSecurity.lockedUntil} end`;
   await transact(asSystem(ctx, tenantId), (ctx) =>
     ctx.db.update(userSecurity)

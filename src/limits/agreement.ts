@@ -4,7 +4,7 @@ import { type Redis, unavailable } from "../redis.ts";
 import { type Counts, isCounted, SLICES } from "./counts.ts";
 
 export type Agreement = {
-  /** Something was taken or asked under this id: exchange it when it is time. Never waits or throws. */
+  /** Something was taken under this id: exchange it when it is time. Never waits or throws. */
   touch(id: string, nowMs: number): void;
 };
 

@@ -12,7 +12,7 @@ export type Count = { own: number; fresh: number; learnt: number };
 /** Slices are numbered from 1970 on, so that all processes mean the same by a number. */
 export type Counts = { sliceMs: number; bySlice: Map<number, Count> };
 
-/** Whether what was used in slice `at` still counts in `slice`; one ahead is another's fast clock. */
+/** Whether slice `at` still counts in `slice`; one ahead comes from another's fast clock. */
 export const isCounted = (at: number, slice: number) => at >= slice - SLICES && at <= slice + 1;
 
 /** A Redis that lost or invented counts cannot lower our own. */

@@ -1,4 +1,4 @@
-/** How often somebody may do something: decided at once in this process, agreed on through Redis. */
+/** How often somebody may do something: decided in this process, agreed on through Redis. */
 import { LRUCache } from "lru-cache";
 import type { Redis } from "../redis.ts";
 import { agreement } from "./agreement.ts";
@@ -21,14 +21,14 @@ export type Verdict = {
 
 /**
  * A sliding window in ten slices: a unit counts until its slice has wholly left the window, so no
- * window in any position holds more than `max`, and a unit is back after at most 1.1 windows. (A
- * fixed window, a token bucket, GCRA and the two-counter estimate of Cloudflare's "How we built rate
- * limiting capable of scaling to millions of domains" each let up to twice `max` through some
- * window.) And counters, unlike GCRA's clock, add up over processes that did not ask each other.
+ * window in any position holds more than `max`, and a unit is back after at most 1.1 windows. Fixed
+ * windows, GCRA and the two counters of Cloudflare's "How we built rate limiting capable of scaling
+ * to millions of domains", whose asynchronous counting this takes over, let up to twice `max`
+ * through some window; and GCRA's clock does not add up over processes that did not ask each other.
  *
- * Bounds. One process: `max`. N processes: `max` + N × what one of them admits of a key from one
- * exchange to the answer of the next, which is `syncMs` and two Redis calls of its being busy; never
- * over N × `max`, which is all that holds while Redis is away. Clocks may differ by a slice.
+ * Bounds. One process: `max`. N processes: `max` + N × what one admits of a key from one exchange
+ * to the answer of the next (`syncMs` and two Redis calls while busy); never over N × `max`, which
+ * is all that holds while Redis is away. Clocks may differ by a slice.
  *
  * Memory: `maxKeys` keys, the least recently used goes first. A forgotten key starts from zero and,
  * with Redis, knows the shared count again one call later. So to win `max` units one touches

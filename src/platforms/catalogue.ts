@@ -6,8 +6,8 @@ import { and, desc, eq, isNull, lt, sql } from "drizzle-orm";
 import { z } from "zod";
 import { rowsOf } from "../../db/client.ts";
 import { authKinds, platforms, serviceTypes } from "../../db/schema/platforms.ts";
-import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
-import { conflict, notFound } from "../errors.ts";
+import { cached, read, type TenantCtx, transact, type TxCtx } from "../context.ts";
+import { conflict, Fault, notFound } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
 import { faultCodes } from "../fault_codes.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
@@ -84,8 +84,15 @@ export const Created = z.object({
   message: z.string().max(1000),
 });
 
+/** The catalogue is the installation's: a permission on it counts in the root tenant alone. */
+function requireRoot({ tenantId }: TenantCtx) {
+  if (tenantId === ROOT_TENANT) return;
+  throw new Fault("Forbidden", "platform.not_operator", "Only operators change the catalogue");
+}
+
 /** Adds a platform to the catalogue. */
 export function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
+  requireRoot(ctx);
   return transact(ctx, async (ctx) => {
     const [platform] = await ctx.db.insert(platforms).values({
       name: input.name,
@@ -117,7 +124,7 @@ export const Get = z.strictObject({ id: z.uuid() });
 /** One platform, from the cache when it is there. */
 export async function get(ctx: TenantCtx, { id }: z.infer<typeof Get>): Promise<Platform> {
   const place = { tenantId: ROOT_TENANT, topic: "platforms", key: id };
-  return await ctx.cache.get(place, () =>
+  return await cached(ctx, place, () =>
     read(ctx, async (ctx) => {
       const rows = await ctx.db.select(view).from(platforms).where(known(id));
       return found(rows, "platform", "PlatformNotFound");
@@ -139,6 +146,7 @@ export const Update = z.strictObject({
 
 /** Changes the fields given; null clears one or puts it back to its default. */
 export function update(ctx: TenantCtx, { id, ...input }: z.infer<typeof Update>) {
+  requireRoot(ctx);
   return transact(ctx, async (ctx) => {
     const before = await locked(ctx, id);
     requireMatch(ctx.ifMatch, before);
@@ -181,6 +189,7 @@ export const Delete = z.strictObject({ id: z.uuid() });
 
 /** Takes a platform out of the catalogue. Its row stays; its name is free again. */
 export function remove(ctx: TenantCtx, { id }: z.infer<typeof Delete>) {
+  requireRoot(ctx);
   return transact(ctx, async (ctx) => {
     const before = await locked(ctx, id);
     requireMatch(ctx.ifMatch, before);

@@ -112,8 +112,12 @@ export async function authorizationUrl(request: AuthorizationRequest): Promise<s
   return url.href;
 }
 
+/** oauth4webapi takes RS256 alone where no metadata says more. */
+const signatures = ["RS", "PS", "ES"].flatMap((kind) => [256, 384, 512].map((bits) => kind + bits));
+
 const serverOf = (provider: Provider, issuer: string): oauth.AuthorizationServer => ({
   issuer,
+  id_token_signing_alg_values_supported: [...signatures, "EdDSA", "Ed25519"],
   ...provider.tokenUrl === null ? {} : { token_endpoint: provider.tokenUrl },
   ...provider.revocationUrl === null ? {} : { revocation_endpoint: provider.revocationUrl },
 });

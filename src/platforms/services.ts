@@ -8,7 +8,7 @@
 import { and, desc, eq, lt, sql } from "drizzle-orm";
 import { z } from "zod";
 import { platformCredentials, servicePlatforms } from "../../db/schema/platforms.ts";
-import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
+import { cached, read, type TenantCtx, transact, type TxCtx } from "../context.ts";
 import { conflict, invalid, notFound } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
 import { faultCodes } from "../fault_codes.ts";
@@ -175,7 +175,8 @@ export const Get = z.strictObject({ id: z.uuid() });
 /** One registration, from the cache when it is there. */
 export function get(ctx: TenantCtx, { id }: z.infer<typeof Get>): Promise<ServicePlatform> {
   const place = { tenantId: ctx.tenantId, topic: "service_platforms", key: id };
-  return ctx.cache.get(
+  return cached(
+    ctx,
     place,
     () => read(ctx, async (ctx) => viewOf(await rowOf(ctx, id))),
   );

@@ -60,7 +60,7 @@ const RICH = () => ({
   bytes: new Uint8Array([1, 2, 3]),
 });
 
-Deno.test("cache.get gives dates, bigints, sets and maps back as such from either level", async () => {
+Deno.test("cache.get gives dates, bigints, sets and maps as such from either level", async () => {
   const { process, shared } = house();
   const fill = () => Promise.resolve(RICH());
   const [one, two] = [process({ redis: shared() }), process({ redis: shared() })];

@@ -4,7 +4,7 @@ import { settled } from "./small_redis.ts";
 
 const { tenantId, topic } = PLACE;
 
-Deno.test("cache.get sees a change of this process at once, and nothing older comes back", async () => {
+Deno.test("cache.get sees a change of this process at once", async () => {
   const { process, shared, commit, fill } = house();
   const ours = process({ redis: shared() });
   assert.equal(await ours.get(PLACE, fill), "v0");
@@ -13,7 +13,7 @@ Deno.test("cache.get sees a change of this process at once, and nothing older co
   assert.equal(await ours.get(PLACE, fill), "v1");
 });
 
-Deno.test("cache.get sees another process's change when epochTtlMs is over, not later", async () => {
+Deno.test("cache.get sees another process's change once epochTtlMs is over", async () => {
   const { process, shared, commit, clock, fill } = house();
   const [one, two] = [process({ redis: shared() }), process({ redis: shared() })];
   await two.get(PLACE, fill);
@@ -26,7 +26,7 @@ Deno.test("cache.get sees another process's change when epochTtlMs is over, not 
   assert.equal(await two.get(PLACE, fill), "v1", "exactly at the bound");
 });
 
-Deno.test("cache.moved: a revoked key written back by a slow fill is never read again", async () => {
+Deno.test("cache.moved: a revoked key that a slow fill writes back is not read again", async () => {
   const { process, shared, commit, clock, fill } = house();
   const [one, two] = [process({ redis: shared() }), process({ redis: shared() })];
   const slow = gate<string>();
@@ -42,7 +42,7 @@ Deno.test("cache.moved: a revoked key written back by a slow fill is never read 
   assert.equal(await two.get(PLACE, fill), "revoked", "nor from Redis by another process");
 });
 
-Deno.test("cache.moved: who comes after the change does not wait for a fill from before it", async () => {
+Deno.test("cache.moved: who comes after the change gets no fill from before it", async () => {
   const { process, commit, fill } = house();
   const ours = process();
   const slow = gate<string>();
@@ -56,7 +56,7 @@ Deno.test("cache.moved: who comes after the change does not wait for a fill from
   assert.equal(await ours.get(PLACE, fill), "v1");
 });
 
-Deno.test("cache.moved: a question from before the change does not answer who comes after", async () => {
+Deno.test("cache.moved: who comes after the change gets no epochs from before it", async () => {
   const { process, commit, truth, fill } = house();
   const slow = gate<Record<string, number>>();
   let asked = 0;
@@ -107,7 +107,7 @@ Deno.test("cache.get counts the age of epochs from the question, not from its an
   assert.equal(await ours.get(PLACE, fill), "v2");
 });
 
-Deno.test("cache.get does no database work while warm, and renews once past half the age", async () => {
+Deno.test("cache.get does no database work while warm, and renews once at half age", async () => {
   const { process, clock, truth, fill } = house();
   const ours = process();
   for (let i = 0; i < 2_000; i++, clock.ms++) await ours.get(PLACE, fill);
@@ -135,7 +135,7 @@ Deno.test("cache.get serves on while the database is down, until the age is over
   assert.equal(await ours.get(PLACE, fill), "v0");
 });
 
-Deno.test("cache.get waits when the clock was set back, and believes nothing from the future", async () => {
+Deno.test("cache.get waits when the clock was set back", async () => {
   const { process, commit, clock, fill } = house();
   const ours = process();
   await ours.get(PLACE, fill);

@@ -28,7 +28,7 @@ async function isImmediate(promise: Promise<unknown>) {
   return isDone;
 }
 
-Deno.test("redis.run answers texts as they stand in Redis, also those that look like JSON", async () => {
+Deno.test("redis.run answers texts as they stand in Redis, JSON or not", async () => {
   const { shared } = ours({ timeoutMs: 1_000 });
   for (const text of ["123", "null", '{"a":1}', "", "ü\u{1f600}\ud800"]) {
     assert.equal(await shared.run((client) => client.set("k", text)), "OK");
@@ -111,7 +111,7 @@ Deno.test("redis.run opens on failures in a row only", async () => {
   assert.equal(shared.healthy(), true);
 });
 
-Deno.test("redis.run sends one probe after a pause, waits for none and closes when it answers", async () => {
+Deno.test("redis.run probes once after a pause and closes when it is answered", async () => {
   const { small, clock, shared, ping } = ours({ timeoutMs: 1_000 });
   small.illness = "refuses";
   for (let i = 0; i < 3; i++) await ping();
@@ -142,7 +142,7 @@ Deno.test("redis.run pauses longer each time the probe fails", async () => {
   assert.deepEqual(probesAtMs, [500, 1_500, 3_500, 7_500]);
 });
 
-Deno.test("redis.run lets no more calls hang than maxInFlight, and does not blame Redis for it", async () => {
+Deno.test("redis.run lets no more calls hang than maxInFlight and blames none for it", async () => {
   const { small, shared, ping } = ours({ maxInFlight: 2 });
   small.illness = "hangs";
   const hanging = [ping(), ping()];

@@ -7,7 +7,7 @@ import { house, PLACE } from "./house.ts";
 const patient = ({ url, token }: { url: string; token: string }) =>
   redis({ url, token, timeoutMs: 10_000 });
 
-Deno.test("cache.get shares one fill, with its dates, over two processes and a real Redis", async () => {
+Deno.test("cache.get shares one fill over two processes and a real Redis", async () => {
   await using server = await upstash();
   const { process, commit, clock } = house();
   const [one, two] = [server, server].map((at) => process({ redis: patient(at) }));

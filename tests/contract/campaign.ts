@@ -50,11 +50,11 @@ export async function battlefield() {
     return typeof id === "string" && updated_at instanceof Date ? [etagOf(id, updated_at)] : [];
   });
   const { name: platform } = rows.get("platforms") ?? {};
-  const names = [ours.email, ours.tenantId, String(platform), "admin", "%", "' or true --"];
+  const names = [ours.email, String(platform), "admin", "%", "' or true --"];
   const forged = await forgeries(h, ours, theirs, String(rows.get("api_keys")?.id));
   // One id of each table; whoever is refused one row of a table is refused them all.
-  const ids = [ours.tenantId, ...rows.values()].map((row) => typeof row === "string" ? row : row.id)
-    .filter((id) => typeof id === "string");
+  const ids = [...rows].filter(([table]) => table !== "platforms" && table !== "encryption_keys")
+    .flatMap(([, { id }]) => typeof id === "string" ? [id] : []);
   return { h, canary, ours, theirs, attackers, key: made.key, etags, names, forged, ids };
 }
 export type Battlefield = Awaited<ReturnType<typeof battlefield>>;
@@ -158,7 +158,8 @@ async function strike(
   const wrong = breach(attack, answer, ours, twin);
   const { url, init } = attack.call;
   if (wrong) {
-    report.breaches.push(`${target}, ${attack.way} (${init.method} ${url.slice(0, 200)}): ${wrong}`);
+    const why = answer.status >= 500 ? ` ${h.lines.findLast((line) => line.includes('"error"'))}` : "";
+    report.breaches.push(`${target}, ${attack.way} (${init.method} ${url.slice(0, 150)}): ${wrong}${why}`);
   }
 }
 

@@ -36,6 +36,45 @@ async function signedIn({ w }: House, { email, password, tenantId }: Side) {
     .signIn({ email, password, tenant: tenantId });
 }
 
+/** Somebody was sent to a provider and came back with a code. */
+async function authorized(house: House, side: Side) {
+  const { serviceName } = await registered(house, side);
+  const started = await house.w.as(side.boss).platforms.connections.start({ serviceName });
+  const state = new URL(started.authorizationUrl).searchParams.get("state") ?? "";
+  const code = `code-${crypto.randomUUID()}`;
+  const query = new URLSearchParams({ state, code });
+  const back = await house.w.request(`/api/v1/oauth/callback?${query}`);
+  if (!back.ok) throw new Error(`The callback answered ${back.status}: ${await back.text()}`);
+  await back.body?.cancel();
+  return { id: started.id, secrets: [state, code] };
+}
+
+async function connected(house: House, side: Side) {
+  const { id } = await authorized(house, side);
+  return await house.w.as(side.boss).platforms.connections.complete({ id });
+}
+
+const bindings: Record<string, Make> = {
+  "platforms.connections.start": async (...at) => ({
+    input: { serviceName: (await registered(...at)).serviceName, scopes: ["mail.read"] },
+  }),
+  "platforms.connections.complete": async (...at) => {
+    const { id, secrets } = await authorized(...at);
+    return { input: { id }, secrets };
+  },
+  "platforms.bindings.get": async (...at) => ({ input: { id: (await connected(...at)).id } }),
+  "platforms.bindings.accessToken": async (...at) => ({
+    input: { id: (await connected(...at)).id },
+  }),
+  "platforms.bindings.update": async (...at) => ({
+    input: { id: (await connected(...at)).id, metadata: { color: fresh() } },
+  }),
+  "platforms.bindings.revoke": async (...at) => ({ input: { id: (await connected(...at)).id } }),
+  "platforms.bindings.list": async (...at) => ({
+    input: { platformId: (await connected(...at)).platformId, limit: 5 },
+  }),
+};
+
 const catalogue: Record<string, Make> = {
   "platforms.catalogue.create": ({ w }) => ({
     input: { name: `Post ${fresh()}`, serviceType: "email", metadata: { region: "eu" } },
@@ -150,6 +189,7 @@ export const examples: Readonly<Record<string, Make>> = {
   ...catalogue,
   ...services,
   ...credentials,
+  ...bindings,
   ...identity,
   ...trail,
 };

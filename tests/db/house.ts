@@ -1,7 +1,12 @@
 /** A database as an installation has it: made by its owner, served by a login that owns nothing. */
 import connect from "postgres";
 import { migrate, ownerOf } from "../../db/migrate.ts";
-import { freshDatabase, postgres, type PostgresServer } from "../stand_ins/postgres.ts";
+import {
+  type FreshDatabase,
+  freshDatabase,
+  postgres,
+  type PostgresServer,
+} from "../stand_ins/postgres.ts";
 
 type Row = Record<string, unknown>;
 
@@ -19,9 +24,22 @@ export type House = AsyncDisposable & {
   login(name: string, rest: string): Promise<string>;
 };
 
+/**
+ * A database whose owner may migrate it. From PostgreSQL 16 on, an owner must be given what another
+ * owner of the same server has made: the roles are the server's, not the database's.
+ */
+export async function ownedDatabase(server: PostgresServer): Promise<FreshDatabase> {
+  const fresh = await freshDatabase(server);
+  const sql = connect(fresh.adminUrl, { max: 1, onnotice: () => {} });
+  const [made] = await sql`select from pg_roles where rolname = 'switchboard_worker'`;
+  if (made) await sql.unsafe(`grant switchboard_worker to ${fresh.name}_owner`);
+  await sql.end();
+  return fresh;
+}
+
 /** A migrated database on `server`. */
 export async function houseOn(server: PostgresServer): Promise<House> {
-  const fresh = await freshDatabase(server);
+  const fresh = await ownedDatabase(server);
   const owner = ownerOf(fresh.ownerUrl);
   await migrate(owner);
   await owner.close();

@@ -75,7 +75,7 @@ Deno.test("limiter.take knows after one exchange what another process let throug
   });
 });
 
-Deno.test("limiter.take exchanges at most once in syncMs, with all keys in one request", async () => {
+Deno.test("limiter.take exchanges at most once in syncMs, all keys in one request", async () => {
   const { small, clock, processes: [one] } = cluster(1);
   one?.take(limit, "ada");
   await settled();
@@ -119,7 +119,7 @@ Deno.test("limiter.take makes Redis forget what no window holds any more", async
 
 const ILLNESSES: Illness[] = ["hangs", "is deaf", "refuses", "talks nonsense"];
 for (const illness of ILLNESSES) {
-  Deno.test(`limiter.take decides alone when Redis ${illness}, and agrees again after`, async () => {
+  Deno.test(`limiter.take decides alone when Redis ${illness} and agrees after`, async () => {
     const { small, clock, processes: [one, two] } = cluster(2);
     small.illness = illness;
     for (const ours of [one, two]) {
