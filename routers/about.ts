@@ -1,6 +1,8 @@
 /** The OpenAPI document of this service: its procedures, and the few routes that are none. */
 import { appRouter } from "./mod.ts";
+import { pathItems as callback } from "./oauth_callback.ts";
 import { type Document, openApiOf } from "./openapi.ts";
+import { pathItems as proxy } from "./proxy.ts";
 import type { Json } from "./schemas.ts";
 
 export const VERSION = "0.1.0";
@@ -93,7 +95,7 @@ export const openApi = (serverUrl: string): Document =>
       events: "What other services are told of.",
     },
     extra: {
-      paths: health,
+      paths: { ...health, ...callback, ...proxy },
       tags: [{
         name: "machinery",
         description: "For operators: is it up, and which keys it signs with.",

@@ -84,13 +84,13 @@ const parameter = (name: string, description: string, maxLength: number): Json =
 const content = (description: string): Json => ({
   description,
   content: {
-    "text/html": { schema: { type: "string", maxLength: 4096 } },
+    "text/html": { schema: { type: "string", maxLength: 4096, pattern: "^<!doctype html>" } },
     "application/json": {
       schema: {
         type: "object",
         properties: {
           status: { type: "string", enum: Object.keys(sentences) },
-          message: { type: "string", maxLength: 200 },
+          message: { type: "string", maxLength: 200, pattern: "^.+$" },
         },
       },
     },

@@ -50,7 +50,7 @@ export function openApiOf(router: AnyTRPCRouter, about: About): Document {
       description: "The production service you read this from",
       "x-internal": false,
     }],
-    tags: [...named, ...about.extra?.tags ?? []],
+    tags: [...named, ...about.extra?.tags ?? []].sort((a, b) => a.name < b.name ? -1 : 1),
     paths: all,
     components: {
       schemas: {

@@ -107,6 +107,7 @@ const operation = (method: string): Json => ({
     }),
   ],
   responses: {
+    200: { description: "What the provider answered, with its own status and body." },
     default: { description: "What the provider answered, or a problem of ours." },
     ...Object.fromEntries(
       Object.entries({

@@ -18,7 +18,7 @@ export const AuditEntry = z.object({
   diff: z.record(z.string(), z.unknown()),
   requestId: z.string().max(128),
   createdAt: z.date(),
-});
+}).meta({ id: "AuditEntry" });
 const view = columnsOf(auditEntries, AuditEntry);
 
 export const List = z.strictObject({

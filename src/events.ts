@@ -15,7 +15,7 @@ export const Event = z.object({
   subjectId: z.uuid(),
   data: z.record(z.string(), z.unknown()),
   createdAt: z.date(),
-});
+}).meta({ id: "Event" });
 const view = columnsOf(events, Event);
 
 export const List = z.strictObject({

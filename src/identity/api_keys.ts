@@ -23,7 +23,7 @@ export const ApiKey = z.object({
   revokedAt: z.date().nullable(),
   createdAt: z.date(),
   updatedAt: z.date(),
-});
+}).meta({ id: "ApiKey" });
 type ApiKey = z.infer<typeof ApiKey>;
 const view = columnsOf(apiKeys, ApiKey);
 

@@ -41,7 +41,7 @@ export const Tokens = z.object({
   refreshToken: z.string().max(512),
   tenantId: z.uuid(),
   userId: z.uuid(),
-});
+}).meta({ id: "Tokens" });
 
 export const SignIn = z.strictObject({
   email: z.string().trim().toLowerCase().max(320)

@@ -33,7 +33,7 @@ export const Binding = z.object({
   metadata: z.record(z.string(), z.unknown()),
   createdAt: z.date(),
   updatedAt: z.date(),
-});
+}).meta({ id: "Binding" });
 export type Binding = z.infer<typeof Binding>;
 
 const table = userPlatformBindings;

@@ -7,7 +7,7 @@
 import { and, desc, eq, lt, sql } from "drizzle-orm";
 import { z } from "zod";
 import { bindingStates, userPlatformBindings as table } from "../../db/schema/platforms.ts";
-import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
+import { cached, read, type TenantCtx, transact, type TxCtx } from "../context.ts";
 import { Fault } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
@@ -26,7 +26,7 @@ export const Get = z.strictObject({ id: z.uuid() });
 export function get(ctx: TenantCtx, { id }: z.infer<typeof Get>): Promise<rows.Binding> {
   const viewer = ctx.reach === "self" ? ctx.userId : "all";
   const place = { tenantId: ctx.tenantId, topic: "bindings", key: `${id}/${viewer}` };
-  return ctx.cache.get(place, () =>
+  return cached(ctx, place, () =>
     read(ctx, async (ctx) => {
       const seen = and(rows.own(ctx, id), rows.mine(ctx));
       return found(await ctx.db.select(rows.bindingView).from(table).where(seen), "binding");

@@ -39,7 +39,7 @@ export const Platform = z.object({
   quirks: z.record(z.string(), z.unknown()),
   createdAt: z.date(),
   updatedAt: z.date(),
-});
+}).meta({ id: "Platform" });
 export type Platform = z.infer<typeof Platform>;
 const view = columnsOf(platforms, Platform);
 

@@ -40,7 +40,7 @@ export const Credential = z.object({
   isActive: z.boolean(),
   createdAt: z.date(),
   updatedAt: z.date(),
-});
+}).meta({ id: "Credential" });
 export type Credential = z.infer<typeof Credential>;
 /** The mask is a constant in the place of the column: no query of this file reads the ciphertext. */
 export const credentialView = {

@@ -167,7 +167,9 @@ async function store(ctx: TenantCtx, claim: Mine, granted: Granted): Promise<boo
     try {
       return await storeOnce(ctx, claim, granted);
     } catch (error) {
-      if (attempt === WRITES || !isRetryable(error)) throw error;
+      // Whether a lost commit took place does not matter here: the version fences the next try.
+      const isAway = isRetryable(error) || (error instanceof Fault && error.code === "Unavailable");
+      if (attempt === WRITES || !isAway) throw error;
       await new Promise((resolve) => setTimeout(resolve, Math.min(125 * 2 ** attempt, 2_000)));
     }
   }

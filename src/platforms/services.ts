@@ -33,7 +33,7 @@ export const ServicePlatform = z.object({
   isActive: z.boolean(),
   createdAt: z.date(),
   updatedAt: z.date(),
-});
+}).meta({ id: "ServicePlatform" });
 export type ServicePlatform = z.infer<typeof ServicePlatform>;
 
 const columns = {

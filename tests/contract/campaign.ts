@@ -9,7 +9,7 @@ import { newSigningKey } from "../../scripts/laptop.ts";
 import { type Attack, attacksOn, nobody, type Scene } from "./attacks.ts";
 import { fingerprints } from "./catalogue.ts";
 import { type Call, isJson, rest, restEntries, trpc } from "./doors.ts";
-import { type Example, example } from "./examples.ts";
+import { connected, type Example, example } from "./examples.ts";
 import { entries, everything, furnish, type House, house, idsOf, type Side } from "./house.ts";
 import { answerOf, breach, type Ours } from "./judge.ts";
 
@@ -60,7 +60,10 @@ export async function battlefield() {
 export type Battlefield = Awaited<ReturnType<typeof battlefield>>;
 
 const base64 = (value: unknown) =>
-  new TextEncoder().encode(JSON.stringify(value)).toBase64({ alphabet: "base64url", omitPadding: true });
+  new TextEncoder().encode(JSON.stringify(value)).toBase64({
+    alphabet: "base64url",
+    omitPadding: true,
+  });
 
 /** Credentials that claim to be ours without anybody of ours having made them. */
 async function forgeries({ w }: House, ours: Side, theirs: Side, ourKeyId: string) {
@@ -158,8 +161,12 @@ async function strike(
   const wrong = breach(attack, answer, ours, twin);
   const { url, init } = attack.call;
   if (wrong) {
-    const why = answer.status >= 500 ? ` ${h.lines.findLast((line) => line.includes('"error"'))}` : "";
-    report.breaches.push(`${target}, ${attack.way} (${init.method} ${url.slice(0, 150)}): ${wrong}${why}`);
+    const why = answer.status >= 500
+      ? ` ${h.lines.findLast((line) => line.includes('"error"'))}`
+      : "";
+    report.breaches.push(
+      `${target}, ${attack.way} (${init.method} ${url.slice(0, 150)}): ${wrong}${why}`,
+    );
   }
 }
 
@@ -176,18 +183,26 @@ async function control({ h, ours }: Battlefield, report: Report, entry: Entry) {
   }
 }
 
+const apiHost = "api.provider.example";
+
 /** Every route that is no procedure's, with each of our ids in each of its places. */
 export async function routesCampaign(field: Battlefield): Promise<Report & { routes: number }> {
   const report: Report = { attacks: 0, ways: new Map(), breaches: [], failures: [] };
-  const { h, ours, theirs, canary, ids } = field;
-  const procedural = new Set(restEntries.map(({ rest }) => rest.path.replaceAll(/\{([^}]*)\}/g, ":$1")));
-  const routes = new Set(h.w.hono.routes.map(({ path }) => path).filter((path) => !procedural.has(path)));
+  const { h, ours, theirs, canary } = field;
+  const { id: bindingId } = await connected(h, ours);
+  const ids = [...field.ids, bindingId];
+  const procedural = new Set(
+    restEntries.map(({ rest }) => rest.path.replaceAll(/\{([^}]*)\}/g, ":$1")),
+  );
+  const routes = new Set(
+    h.w.hono.routes.map(({ path }) => path).filter((path) => !procedural.has(path)),
+  );
   const known: Ours = { ids: new Set(await idsOf(h, ours.tenantId)), secrets: [canary] };
   const before = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
   const callers: (Principal | null)[] = [theirs.boss, null];
   for (const route of routes) {
     for (const id of [...ids, nobody]) {
-      const path = route.replaceAll(/:\w+(\{[^}]*\})?|\*/g, id);
+      const path = route.replace(":host", apiHost).replaceAll(/:\w+(\{[^}]*\})?|\*/g, id);
       for (const method of ["GET", "POST", "PUT", "DELETE"]) {
         for (const as of callers) {
           const url = `${path}?id=${id}&tenant_id=${ours.tenantId}&state=${id}&code=${id}`;
@@ -199,6 +214,10 @@ export async function routesCampaign(field: Battlefield): Promise<Report & { rou
     }
   }
   const after = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
+  const proxied = `/api/v1/bindings/${bindingId}/proxy/${apiHost}/me`;
+  const answer = await h.w.request(proxied, {}, ours.boss);
+  if (!answer.ok) report.failures.push(`${proxied}: ${answer.status} ${await answer.text()}`);
+  await answer.body?.cancel();
   const changed = Object.keys(before).filter((table) => before[table] !== after[table]);
   if (changed.length > 0) report.breaches.push(`A route let them change our ${changed}`);
   return { ...report, routes: routes.size };

@@ -49,7 +49,7 @@ async function authorized(house: House, side: Side) {
   return { id: started.id, secrets: [state, code] };
 }
 
-async function connected(house: House, side: Side) {
+export async function connected(house: House, side: Side) {
   const { id } = await authorized(house, side);
   return await house.w.as(side.boss).platforms.connections.complete({ id });
 }

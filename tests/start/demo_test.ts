@@ -1,6 +1,6 @@
 /** The walk-through a newcomer is told to run: it must tell the truth, and fail when it is not so. */
 import assert from "node:assert/strict";
-import { NotAsSaid, narrator } from "../../scripts/narrator.ts";
+import { narrator, NotAsSaid } from "../../scripts/narrator.ts";
 
 Deno.test("demo walks through the main job on a fresh folder and ends well", async () => {
   const folder = await Deno.makeTempDir();

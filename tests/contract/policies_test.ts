@@ -1,0 +1,136 @@
+/** Every policy is needed: with the queries' own predicates out, opening any one of them shows. */
+import assert from "node:assert/strict";
+import type { Battlefield } from "./campaign.ts";
+import { battlefield, campaign } from "./campaign.ts";
+import { belongsTo, type Table } from "./catalogue.ts";
+import { withoutTenantPredicates } from "./tap.ts";
+
+type Policy = { table: string; name: string; command: string; using: string; check: string };
+
+/** Tables no procedure reads or writes by a caller's word yet: only a probe of the rows can tell. */
+const unreached: Readonly<Record<string, string>> = {
+  cache_epochs: "Written beside a change, read by a definer function; never shown",
+  data_keys: "Read by the vault under the tenant of the call; never shown",
+  idempotency_keys: "Found under the caller's own principal, which another tenant cannot have",
+  oauth_flows: "Completed by the person who started it: the user is asked for as well",
+  permission_bindings: "Read by definer functions until roles have procedures",
+  role_bindings: "Read by definer functions until roles have procedures",
+  roles: "Read by definer functions until roles have procedures",
+  sessions: "Ended by the session's own token, whose id nobody can guess",
+  tenant_closure: "Read by definer functions until tenants have procedures",
+  tenants: "Read by definer functions until tenants have procedures",
+  user_security: "Read by definer functions and at sign-in, of the person who signs in",
+};
+
+/** Policies whose opening lets nobody see or change a tenant's rows. */
+const harmless: Readonly<Record<string, string>> = {
+  "platforms.catalogue_read": "Open already: the catalogue is everyone's to read",
+};
+
+async function policies({ h }: Battlefield): Promise<Policy[]> {
+  const rows = await h.superuser(
+    `select tablename, policyname, cmd, coalesce(qual, '') as using, coalesce(with_check, '') as chk
+     from pg_policies where schemaname = 'public' and roles = '{public}' order by 1, 2`,
+  );
+  return rows.map((row) => ({
+    table: String(row.tablename),
+    name: String(row.policyname),
+    command: String(row.cmd),
+    using: String(row.using),
+    check: String(row.chk),
+  }));
+}
+
+const alter = ({ table, name, using, check }: Policy) =>
+  `alter policy "${name}" on "${table}"${using && ` using (${using})`}${
+    check && ` with check (${check})`
+  }`;
+
+/** What another tenant gets at with plain SQL under the service's role: read, changed, planted. */
+async function probe(field: Battlefield, table: Table, command: string): Promise<string | null> {
+  const { h, ours, theirs } = field;
+  const mine = belongsTo(table) ?? "false";
+  const as = async (text: string, params: unknown[]) => {
+    await h.superuser("begin");
+    try {
+      await h.superuser("set local role switchboard_service");
+      await h.superuser("select set_config('app.tenant_id', $1, true)", [theirs.tenantId]);
+      return (await h.superuser(text, params)).length;
+    } catch {
+      return 0; // Refused: by the policy, or for want of a grant.
+    } finally {
+      await h.superuser("rollback");
+    }
+  };
+  const [key = "id"] = table.primaryKey.toReversed();
+  const columns = table.columns.map(({ name }) => `"${name}"`).join(", ");
+  const [row] = await h.superuser(`select * from "${table.name}" where ${mine} limit 1`, [
+    ours.tenantId,
+  ]);
+  const seen = await as(`select 1 from "${table.name}" where ${mine}`, [ours.tenantId]);
+  const changed = await as(
+    `update "${table.name}" set "${key}" = "${key}" where ${mine} returning 1`,
+    [ours.tenantId],
+  );
+  // A row of theirs may not be put into our tenant either.
+  const planted = command === "SELECT" || !row ? 0 : await as(
+    `insert into "${table.name}" (${columns}) select ${columns}
+     from jsonb_populate_record(null::"${table.name}", $1::jsonb) on conflict do nothing returning 1`,
+    [JSON.stringify({ ...row, ...fresh(table) })],
+  );
+  const found = [seen && "seen", changed && "changed", planted && "planted"].filter(Boolean);
+  return found.length > 0 ? found.join(", ") : null;
+}
+
+/** A new key and new values where they must be unique. */
+const fresh = ({ columns, links }: Table) =>
+  Object.fromEntries(
+    columns.filter(({ name }) =>
+      name !== "tenant_id" && name !== "parent_id" &&
+      !links.some((link) => link.columns.includes(name))
+    ).flatMap(({ name, type }) =>
+      type === "uuid" || type === "text" && name !== "state" &&
+          name !== "reach" && name !== "purpose"
+        ? [[name, crypto.randomUUID()]]
+        : []
+    ),
+  );
+
+const field = await battlefield();
+field.h.tap.rewrite = withoutTenantPredicates;
+const table = (name: string) => field.h.tables.find((table) => table.name === name);
+
+/** The attacks that reach rows: by id and in lists. */
+const reaching = (way: string) => way.startsWith("our ") && !way.includes("header");
+
+Deno.test("the probe finds nothing while every policy stands", async () => {
+  for (const { table: name, command } of await policies(field)) {
+    const there = table(name);
+    if (there && name !== "platforms") assert.equal(await probe(field, there, command), null, name);
+  }
+});
+
+Deno.test("every policy is missed when it is opened", async () => {
+  for (const policy of await policies(field)) {
+    const { table: name } = policy;
+    const label = `${name}.${policy.name}`;
+    if (harmless[label]) continue;
+    const open = { ...policy, using: policy.using && "true", check: policy.check && "true" };
+    await field.h.superuser(alter(open));
+    const there = table(name);
+    const probed = there && await probe(field, there, policy.command);
+    const report = name in unreached ? null : await campaign(field, { way: reaching });
+    await field.h.superuser(alter(policy));
+    assert.ok(probed, `${label} open: nothing of ours was seen. What is it for?`);
+    if (report) assert.ok(report.breaches.length > 0, `${label} open: no attack noticed it`);
+    console.log(`policy ${label} open: ${probed}; ${report?.breaches.length ?? "no"} breaches`);
+  }
+});
+
+Deno.test("the lists of this test name only what is there", async () => {
+  const all = await policies(field);
+  const labels = all.map(({ table, name }) => `${table}.${name}`);
+  assert.deepEqual(Object.keys(harmless).filter((label) => !labels.includes(label)), []);
+  assert.deepEqual(Object.keys(unreached).filter((name) => !table(name)), []);
+  await field.h.close();
+});
