@@ -27,24 +27,36 @@ const page = `<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Switchboard: reference</title>
 <link rel="icon" href="data:,">
-<script type="module" src="/docs/reader.js"></script>
+<link rel="stylesheet" href="/docs/reader.css">
 </head>
 <body>
-<rapi-doc spec-url="/openapi.json" load-fonts="false" render-style="focused" theme="light"
-  show-header="false" allow-server-selection="false" schema-style="table" show-method-in-nav-bar="as-colored-text"
-  regular-font="system-ui, sans-serif" mono-font="ui-monospace, monospace" persist-auth="false">
-<p><a href="/openapi.json">The OpenAPI document</a></p>
-</rapi-doc>
+<div id="reader"><p><a href="/openapi.json">The OpenAPI document</a></p></div>
+<script src="/docs/reader.js" defer></script>
 </body>
 </html>
 `;
 
+/** What the reader shows and, said outright, that no document is sent to a validator elsewhere. */
+const start = {
+  url: "/openapi.json",
+  dom_id: "#reader",
+  deepLinking: true,
+  displayOperationId: true,
+  validatorUrl: null,
+};
+
 /**
- * The reader's script. Imported as text, not read from a path, so that it belongs to the module
- * graph and goes wherever the program goes (Deno Deploy, `deno compile`); loaded when first asked for.
+ * The reader's script and style. Imported as text, not read from a path, so that they belong to the
+ * module graph and go wherever the program goes; loaded when first asked for.
  */
-const script = async () =>
-  (await import("rapidoc/dist/rapidoc-min.js", { with: { type: "text" } })).default;
+const script = async () => {
+  const { default: bundle } = await import("swagger-ui-dist/swagger-ui-bundle.js", {
+    with: { type: "text" },
+  });
+  return `${bundle}\nSwaggerUIBundle(${JSON.stringify(start)});\n`;
+};
+const style = async () =>
+  (await import("swagger-ui-dist/swagger-ui.css", { with: { type: "text" } })).default;
 
 type Asset = { body: string; etag: string };
 
@@ -68,6 +80,7 @@ export function mountDocs<E extends Env>(app: Hono<E>, makeDocument: () => Docum
   const assets = {
     page: lazily(() => page),
     script: lazily(script),
+    style: lazily(style),
     document: lazily(() => JSON.stringify(makeDocument())),
   };
   app.get("/docs", async (c) => {
@@ -78,6 +91,7 @@ export function mountDocs<E extends Env>(app: Hono<E>, makeDocument: () => Docum
     "/docs/reader.js",
     async (c) => answer(c, await assets.script(), "text/javascript", 86_400),
   );
+  app.get("/docs/reader.css", async (c) => answer(c, await assets.style(), "text/css", 86_400));
   app.get(
     "/openapi.json",
     async (c) => answer(c, await assets.document(), "application/json", 300),

@@ -2,18 +2,19 @@
 import { z } from "zod";
 import * as apiKeys from "../src/identity/api_keys.ts";
 import * as auth from "../src/identity/auth.ts";
+import * as sessions from "../src/identity/sessions.ts";
 import { call, may, open, rest, router } from "./trpc.ts";
 
 export const identity = router({
   auth: router({
     signIn: open.meta(rest("POST /auth/sign-in", "Sign in"))
-      .input(auth.SignIn).output(auth.Tokens).mutation(call(auth.signIn)),
+      .input(auth.SignIn).output(sessions.Tokens).mutation(call(auth.signIn)),
     refresh: open.meta(rest("POST /auth/refresh", "Trade a refresh token for the next"))
-      .input(auth.Refresh).output(auth.Tokens).mutation(call(auth.refresh)),
+      .input(sessions.Refresh).output(sessions.Tokens).mutation(call(sessions.refresh)),
     signOut: may("sessions.revoke").meta(rest("POST /auth/sign-out", "Sign out", 204))
-      .input(auth.SignOut).output(z.void()).mutation(call(auth.signOut)),
+      .input(sessions.SignOut).output(z.void()).mutation(call(sessions.signOut)),
     me: may("users.read").meta(rest("GET /auth/me", "Who am I, and what may I do"))
-      .input(auth.SignOut).output(auth.Me).query(call(auth.me)),
+      .input(auth.Myself).output(auth.Me).query(call(auth.me)),
   }),
   apiKeys: router({
     create: may("api_keys.create").meta(rest("POST /api-keys", "Create an API key", 201))

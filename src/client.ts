@@ -58,6 +58,7 @@ function connect(url: string, options: ClientOptions, authorization?: () => Prom
         url: `${url.replace(/\/$/, "")}/trpc`,
         transformer: superjson,
         maxItems: 20,
+        maxURLLength: 8_000, // Longer ones are split up; proxies on the way refuse them.
         ...(options.fetch ? { fetch: options.fetch } : {}),
         headers: async () => authorization ? { authorization: await authorization() } : {},
       }),
@@ -78,7 +79,10 @@ export function resume(url: string, session: Session, options: ClientOptions = {
   const authorization = async () => {
     if (current.expiresAt - Date.now() < AHEAD_MS) {
       renewing ??= renew().finally(() => renewing = null);
-      await renewing;
+      await renewing.catch((error: unknown) => {
+        // A network that is away for a moment does no harm to a token that still holds.
+        if (refusalOf(error) || Date.now() >= current.expiresAt) throw error;
+      });
     }
     return `Bearer ${current.accessToken}`;
   };

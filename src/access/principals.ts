@@ -1,68 +1,78 @@
 /** Who a request comes from: an access token or an API key, told apart by how they look. */
-import { sql } from "drizzle-orm";
+import { and, eq, isNull, lt, or, sql } from "drizzle-orm";
 import { createHash, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import { apiKeys } from "../../db/schema/identity.ts";
 import type { Principal, Services } from "../context.ts";
 import { asSystem, transact } from "../context.ts";
+import { told } from "../log.ts";
 import { ROOT_TENANT } from "../topics.ts";
 import { readKey } from "./key_text.ts";
 import { narrowed } from "./permissions.ts";
-import { type GrantRow, grantsOf } from "./roles.ts";
-import { apiKeys } from "../../db/schema/identity.ts";
-import { and, eq } from "drizzle-orm";
+import { type GrantRow, heldBy } from "./roles.ts";
 
 /** A revoked key, a changed role or a suspended tenant is felt everywhere within this time. */
 export const KEY_TTL_MS = 5_000;
 const LAST_USED_MS = 60_000;
 
-type Known = { principal: Principal | null; readAt: number; renewing: boolean };
+/** What a key's row says. */
+type Holding = { principal: Principal; expiresAtMs: number; lastUsedAtMs: number };
+type Known = { holding: Holding | null; readAtMs: number; renewing: boolean };
+type Reading = { answer: Promise<Holding | null>; readAtMs: number };
 
 export type Principals = {
-  /** Null: nobody, or something that does not hold. */
+  /** Null: nobody, or something that does not hold. An Authorization header counts before a key. */
   find(authorization: string | null, apiKey: string | null): Promise<Principal | null>;
 };
 
 /** Remembers verified keys for KEY_TTL_MS and renews those in use ahead of it, off the caller's path. */
 export function principals(services: Services): Principals {
   const keys = new LRUCache<string, Known>({ max: 10_000 });
-  const reading = new Map<string, Promise<Principal | null>>();
+  const readings = new Map<string, Reading>();
   const used = new LRUCache<string, number>({ max: 10_000 });
+  const nowMs = () => services.now().getTime();
 
-  /** One reading however many wait for it; what it says is what holds from its beginning. */
-  function fetchKey(digest: string, text: string): Promise<Principal | null> {
-    const readAt = services.now().getTime();
-    const running = reading.get(digest) ?? readPrincipal(services, text).then((principal) => {
-      keys.set(digest, { principal, readAt, renewing: false });
-      return principal;
-    }).finally(() => reading.delete(digest));
-    reading.set(digest, running);
-    return running;
+  /** A reading however many wait for it; what it says is what held at its beginning. */
+  function fetchKey(name: string, text: string): Promise<Holding | null> {
+    const readAtMs = nowMs();
+    const running = readings.get(name);
+    // One that hangs is not joined for ever: its answer may be as old as its question.
+    if (running && readAtMs - running.readAtMs < KEY_TTL_MS) return running.answer;
+    const answer = readHolding(services, text).then((holding) => {
+      const newer = keys.get(name);
+      if (!newer || newer.readAtMs <= readAtMs || newer.readAtMs > nowMs()) {
+        keys.set(name, { holding, readAtMs, renewing: false });
+      }
+      return holding;
+    });
+    const reading = { answer, readAtMs };
+    readings.set(name, reading);
+    const ended = () => {
+      if (readings.get(name) === reading) readings.delete(name);
+    };
+    answer.then(ended, ended);
+    return answer;
   }
 
-  function byKey(text: string): Promise<Principal | null> | Principal | null {
+  function byKey(text: string): Promise<Holding | null> | Holding | null {
     if (!readKey(text)) return null; // The checksum says so without a query.
-    const digest = createHash("sha256").update(text).digest("base64");
-    const known = keys.get(digest);
-    const age = known ? services.now().getTime() - known.readAt : Infinity;
-    if (!known || age >= KEY_TTL_MS) return fetchKey(digest, text);
-    if (age >= KEY_TTL_MS / 2 && !known.renewing) {
+    const name = digest(text).toString("base64");
+    const known = keys.get(name);
+    const ageMs = known ? nowMs() - known.readAtMs : Infinity;
+    if (!known || ageMs < 0 || ageMs >= KEY_TTL_MS) return fetchKey(name, text);
+    if (ageMs >= KEY_TTL_MS / 2 && !known.renewing) {
       known.renewing = true;
-      fetchKey(digest, text).catch(() => known.renewing = false);
+      fetchKey(name, text).catch(() => known.renewing = false);
     }
-    return known.principal;
+    return known.holding;
   }
 
-  function noteUse({ tenantId, actor: { id } }: Principal) {
-    const now = services.now().getTime();
-    if (!id || now - (used.get(id) ?? 0) < LAST_USED_MS) return;
-    used.set(id, now);
-    transact(
-      asSystem(services, tenantId),
-      (ctx) =>
-        ctx.db.update(apiKeys).set({ lastUsedAt: new Date(now) })
-          .where(and(eq(apiKeys.tenantId, tenantId), eq(apiKeys.id, id))),
-    )
-      .catch((error) => services.log("warn", "last use not written", { error: String(error) }));
+  function noteUse({ principal: { tenantId, actor: { id } }, lastUsedAtMs }: Holding) {
+    const atMs = nowMs();
+    if (!id || atMs - Math.max(used.get(id) ?? 0, lastUsedAtMs) < LAST_USED_MS) return;
+    used.set(id, atMs);
+    writeUse(services, tenantId, id, atMs)
+      .catch((error) => services.log("warn", "last use not written", { error: told(error) }));
   }
 
   return {
@@ -74,36 +84,62 @@ export function principals(services: Services): Principals {
       if (!text.startsWith("sb_")) {
         return bearer ? await services.tokens.verify(bearer, services.now()) : null;
       }
-      const principal = await byKey(text);
-      if (principal) noteUse(principal);
-      return principal;
+      const holding = await byKey(text);
+      if (!holding || holding.expiresAtMs <= nowMs()) return null;
+      noteUse(holding);
+      return holding.principal;
     },
   };
 }
 
+/** At most once a minute, however many processes see the key. It is no change of the key: no version. */
+function writeUse(services: Services, tenantId: string, id: string, atMs: number) {
+  const [at, before] = [new Date(atMs), new Date(atMs - LAST_USED_MS)];
+  return transact(
+    asSystem(services, tenantId),
+    (ctx) =>
+      ctx.db.update(apiKeys).set({ lastUsedAt: at, updatedAt: sql`${apiKeys.updatedAt}` })
+        .where(and(
+          eq(apiKeys.tenantId, tenantId),
+          eq(apiKeys.id, id),
+          or(isNull(apiKeys.lastUsedAt), lt(apiKeys.lastUsedAt, before)),
+        )),
+  );
+}
+
+const momentOf = (value: unknown, absent: number) =>
+  value === null || value === undefined ? absent : new Date(String(value)).getTime();
+
+const digest = (text: string) => createHash("sha256").update(text).digest();
+
+/** Whether `stored` is the hash of `secret`, in a time that does not tell where they differ. */
+const fits = (secret: string, stored: unknown) =>
+  timingSafeEqual(digest(digest(secret).toString("hex")), digest(String(stored)));
+
 /** Everything about a key in one query: whether it holds, and what its owner may do now. */
-async function readPrincipal(services: Services, text: string): Promise<Principal | null> {
+async function readHolding(services: Services, text: string): Promise<Holding | null> {
   const named = readKey(text);
   if (!named) return null;
   const [row] = await services.database.query(sql`select * from api_key_by_id(${named.id}::uuid)`);
-  const hash = createHash("sha256").update(named.secret).digest("hex");
-  const stored = String(row?.secret_hash ?? "").padEnd(hash.length, "-");
-  const fits = timingSafeEqual(new TextEncoder().encode(hash), new TextEncoder().encode(stored));
-  if (!row || !fits || row.revoked_at !== null || row.is_open !== true) return null;
-  if (row.expires_at !== null && new Date(String(row.expires_at)) <= services.now()) return null;
+  const isTrue = fits(named.secret, row?.secret_hash);
+  if (!row || !isTrue || row.revoked_at !== null || row.is_open !== true) return null;
   const [tenantId, userId] = [String(row.tenant_id), String(row.owner_user_id)];
   const scopes = Array.isArray(row.scopes) ? row.scopes.map(String) : [];
-  const owners = grantsOf(
+  const owners = heldBy(
     grantRows(row.grants),
     tenantId === ROOT_TENANT,
     (what) => services.log("warn", "a binding names what does not exist", { what }),
   );
   return {
-    actor: { type: "key", tenantId, id: named.id },
-    tenantId,
-    userId,
-    sessionId: null,
-    grants: narrowed(owners, scopes),
+    principal: {
+      actor: { type: "key", tenantId, id: named.id },
+      tenantId,
+      userId,
+      sessionId: null,
+      grants: narrowed(owners, scopes),
+    },
+    expiresAtMs: momentOf(row.expires_at, Infinity),
+    lastUsedAtMs: momentOf(row.last_used_at, 0),
   };
 }
 

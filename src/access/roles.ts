@@ -1,6 +1,6 @@
 /** The system roles every tenant has: which permissions each collects and how far they reach. */
 import type { Grants, Reach } from "../context.ts";
-import { type Permission, permissions, union } from "./permissions.ts";
+import { isPermission, ladder, type Permission, permissions, union } from "./permissions.ts";
 
 const all = (reach: Reach, of: readonly Permission[]): Grants =>
   Object.fromEntries(of.map((permission) => [permission, reach]));
@@ -47,6 +47,9 @@ const admin = union(
   member,
 );
 
+/** What everybody who is signed in may do, whatever their roles: know who they are, and sign out. */
+const everybodys = all("self", ["users.read", "sessions.revoke"]);
+
 export const systemRoles: Readonly<Record<string, Grants>> = {
   owner: union(all("subtree", tenants), member),
   admin,
@@ -64,12 +67,14 @@ export type GrantRow = {
   depth: number;
 };
 
-const reaches: Readonly<Record<string, Reach>> = {
-  self: "self",
-  tenant: "tenant",
-  subtree: "subtree",
-  global: "global",
-};
+/** A system role's grants; null for a name that is none, `constructor` included. */
+export const systemRole = (key: string): Grants | null =>
+  Object.hasOwn(systemRoles, key) ? systemRoles[key] ?? null : null;
+
+const reachOf = (word: string | null) => ladder.find((reach) => reach === word);
+
+const given = ({ systemRole: key, permission, reach }: GrantRow): [string, Reach | undefined][] =>
+  key === null ? [[permission ?? "", reachOf(reach)]] : Object.entries(systemRole(key) ?? {});
 
 /**
  * The union over all that was given. What comes from a tenant above counts only where it reaches
@@ -82,12 +87,10 @@ export function grantsOf(
   unknown: (what: string) => void,
 ): Grants {
   return union(...rows.map((row): Grants => {
-    const given = row.systemRole === null
-      ? { [row.permission ?? ""]: reaches[row.reach ?? ""] }
-      : systemRoles[row.systemRole];
-    if (!given) unknown(`role ${row.systemRole}`);
-    const entries = Object.entries(given ?? {}).flatMap(([permission, reach]) => {
-      if (!reach || !permissions.some((known) => known === permission)) {
+    const { systemRole: key } = row;
+    if (key !== null && !systemRole(key)) unknown(`role ${key}`);
+    const entries = given(row).flatMap(([permission, reach]) => {
+      if (!reach || !isPermission(permission)) {
         unknown(`permission ${permission}`);
         return [];
       }
@@ -97,3 +100,6 @@ export function grantsOf(
     return Object.fromEntries(entries);
   }));
 }
+
+/** What the holder of `rows` may do, with what everybody may. */
+export const heldBy: typeof grantsOf = (...given) => union(grantsOf(...given), everybodys);

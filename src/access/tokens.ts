@@ -9,6 +9,8 @@ import type { Principal } from "../context.ts";
 import { decode, encode } from "./permissions.ts";
 
 export const ACCESS_TOKEN_SECONDS = 300;
+/** Another process's clock may be this far behind ours, and takes our tokens all the same. */
+const SKEW_SECONDS = 10;
 const AUDIENCE = "switchboard";
 
 /** A signing key and its part in rotation: `next` is published before it signs, `old` until its tokens end. */
@@ -27,6 +29,7 @@ export type Tokens = {
 
 type Verified = { principal: Principal; expiresAt: number; notBefore: number };
 type Claims = Readonly<Record<string, unknown>>;
+type Verifier = Awaited<ReturnType<typeof importJWK>>;
 
 const text = (value: unknown) => typeof value === "string" ? value : null;
 
@@ -44,6 +47,19 @@ function principalOf(claims: Claims): Principal | null {
   };
 }
 
+const signerOf = ({ x, d }: SigningKey) => importJWK({ ...OKP, x, d }, "EdDSA");
+
+/** Halves of two keys would sign tokens that nobody takes: better not to start. */
+async function checkPair(key: SigningKey, verifier: Verifier | undefined) {
+  const proof = await new SignJWT({}).setProtectedHeader({ alg: "EdDSA" })
+    .sign(await signerOf(key));
+  try {
+    await jwtVerify(proof, verifier ?? new Uint8Array());
+  } catch {
+    throw new Error(`SIGNING_KEYS: x and d of the key ${key.kid} do not belong together`);
+  }
+}
+
 /** Signs with the one current key, verifies with all. `issuer` is the service's public address. */
 export async function tokens(keys: SigningKey[], issuer: string): Promise<Tokens> {
   const publicKeys = keys.map(({ x, kid }) => ({ ...OKP, x, kid, alg: "EdDSA", use: "sig" }));
@@ -52,9 +68,11 @@ export async function tokens(keys: SigningKey[], issuer: string): Promise<Tokens
       publicKeys.map(async (key) => [key.kid, await importJWK(key, "EdDSA")] as const),
     ),
   );
-  const current = keys.find((key) => key.state === "current");
-  if (!current) throw new Error("One signing key must be current");
-  const signer = await importJWK({ ...OKP, x: current.x, d: current.d }, "EdDSA");
+  const [current, ...others] = keys.filter((key) => key.state === "current");
+  if (!current || others.length > 0) throw new Error("SIGNING_KEYS: one key must be current");
+  if (verifiers.size < keys.length) throw new Error("SIGNING_KEYS: give each key its own kid");
+  for (const key of keys) await checkPair(key, verifiers.get(key.kid));
+  const signer = await signerOf(current);
   const seen = new LRUCache<string, Verified>({ max: 10_000 });
 
   return {
@@ -70,7 +88,7 @@ export async function tokens(keys: SigningKey[], issuer: string): Promise<Tokens
       })
         .setProtectedHeader({ alg: "EdDSA", kid: current.kid, typ: "at+jwt" })
         .setIssuer(issuer).setAudience(AUDIENCE).setSubject(principal.actor.id ?? "")
-        .setIssuedAt(issuedAt).setNotBefore(issuedAt)
+        .setIssuedAt(issuedAt).setNotBefore(issuedAt - SKEW_SECONDS)
         .setExpirationTime(issuedAt + ACCESS_TOKEN_SECONDS).setJti(v7())
         .sign(signer);
       return { token, expiresInSeconds: ACCESS_TOKEN_SECONDS };

@@ -1,5 +1,5 @@
 /** API keys: a program acts for its owner with some of the owner's permissions. Shown once, stored as a hash. */
-import { and, desc, eq, lt } from "drizzle-orm";
+import { and, desc, eq, lt, sql } from "drizzle-orm";
 import { v7 } from "uuid";
 import { z } from "zod";
 import { apiKeys } from "../../db/schema/identity.ts";
@@ -27,12 +27,16 @@ export const ApiKey = z.object({
 type ApiKey = z.infer<typeof ApiKey>;
 const view = columnsOf(apiKeys, ApiKey);
 
+/** Nobody of another tenant owns a key here. */
+const ownedBy = (userId: string | null) =>
+  userId === null ? sql`false` : eq(apiKeys.ownerUserId, userId);
+
 /** With `self` reach only one's own. */
 const own = (ctx: TenantCtx, id?: string) =>
   and(
     eq(apiKeys.tenantId, ctx.tenantId),
     id === undefined ? undefined : eq(apiKeys.id, id),
-    ctx.reach === "self" ? eq(apiKeys.ownerUserId, ctx.userId ?? "") : undefined,
+    ctx.reach === "self" ? ownedBy(ctx.userId) : undefined,
   );
 
 export const Create = z.strictObject({
@@ -64,6 +68,7 @@ export async function create(ctx: TenantCtx, { name, scopes, expiresAt }: z.infe
   const { text, secret } = newKey(ctx.keyEnvironment, id);
   const secretHash = await hashSecret(secret);
   return await transact(ctx, async (ctx) => {
+    await outlivesNot(ctx, expiresAt ?? null);
     const apiKey = one(
       await ctx.db.insert(apiKeys).values({
         id,
@@ -79,6 +84,23 @@ export async function create(ctx: TenantCtx, { name, scopes, expiresAt }: z.infe
     await note(ctx, "api_key.created", null, apiKey);
     const warning = "Save this API key securely. It will not be shown again.";
     return { apiKey, key: text, warning };
+  });
+}
+
+/** A key that makes a key gives it no longer life than its own, and none once it is revoked. */
+async function outlivesNot(ctx: TxCtx, expiresAt: Date | null) {
+  const { type, id } = ctx.actor;
+  if (type !== "key" || id === null) return;
+  const [maker] = await ctx.db.select({
+    expiresAt: apiKeys.expiresAt,
+    revokedAt: apiKeys.revokedAt,
+  }).from(apiKeys).where(and(eq(apiKeys.tenantId, ctx.tenantId), eq(apiKeys.id, id))).for("share");
+  if (!maker || maker.revokedAt) {
+    throw new Fault("Unauthorized", "api_key.revoked", "This key is revoked");
+  }
+  if (!maker.expiresAt || (expiresAt && expiresAt <= maker.expiresAt)) return;
+  throw new Fault("Forbidden", "api_key.beyond", "A key cannot make one that outlives it", {
+    fields: [{ field: "expires_at", message: `Give ${maker.expiresAt.toISOString()} or earlier` }],
   });
 }
 

@@ -2,10 +2,11 @@
 import { z } from "zod";
 import { roleBindings, users, userSecurity } from "../../db/schema/identity.ts";
 import { hashPassword } from "../access/passwords.ts";
-import { systemRoles } from "../access/roles.ts";
+import { systemRole as roleOf, systemRoles } from "../access/roles.ts";
 import { type TenantCtx, transact } from "../context.ts";
 import { conflict, invalid } from "../errors.ts";
 import { columnsOf } from "../rows.ts";
+import { ROOT_TENANT } from "../topics.ts";
 import { publish, record } from "../trail.ts";
 import { name } from "../words.ts";
 
@@ -31,8 +32,11 @@ export const Create = z.strictObject({
 /** Makes a user with one system role in their own tenant. Without a password they cannot sign in yet. */
 export async function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
   const { email, displayName, password, systemRole } = input;
-  if (!systemRoles[systemRole]) {
+  if (!roleOf(systemRole)) {
     throw invalid("system_role", `Give one of ${Object.keys(systemRoles).join(", ")}`);
+  }
+  if (systemRole === "operator" && ctx.tenantId !== ROOT_TENANT) {
+    throw invalid("system_role", "Operators live in the root tenant");
   }
   const passwordHash = password ? await hashPassword(password) : null;
   return await transact(ctx, async (ctx) => {

@@ -13,8 +13,20 @@ const fresh = () => crypto.randomUUID().slice(0, 8);
 const secret = () => `s3cret-${crypto.randomUUID()}`;
 const nothing = () => ({ input: {} });
 
+/** Both sides use the same platforms, in the same order: what they share must not join them. */
+const shared = new WeakMap<House, { made: Platform[]; used: Map<string, number> }>();
+type Platform = Awaited<ReturnType<typeof platform>>;
+
+async function nextPlatform(house: House, { tenantId }: Side): Promise<Platform> {
+  const pool = shared.get(house) ?? { made: [], used: new Map<string, number>() };
+  shared.set(house, pool);
+  const place = pool.used.get(tenantId) ?? 0;
+  pool.used.set(tenantId, place + 1);
+  return pool.made[place] ??= await platform(house);
+}
+
 async function registered(house: House, side: Side) {
-  const { name, id: platformId } = await platform(house);
+  const { name, id: platformId } = await nextPlatform(house, side);
   const { platform: made } = await house.w.as(side.boss).platforms.services.register({
     serviceName: name,
     config: { clientId: `client-${fresh()}`, clientSecret: secret(), additionalData: { a: 1 } },
@@ -23,7 +35,7 @@ async function registered(house: House, side: Side) {
 }
 
 async function credential(house: House, side: Side) {
-  const { name } = await platform(house);
+  const { name } = await nextPlatform(house, side);
   return await house.w.as(side.boss).platforms.credentials.create({
     serviceName: name,
     clientId: `client-${fresh()}`,
@@ -123,7 +135,7 @@ const services: Record<string, Make> = {
 const credentials: Record<string, Make> = {
   "platforms.credentials.create": async (house, side) => {
     const clientSecret = secret();
-    const { name } = await platform(house);
+    const { name } = await nextPlatform(house, side);
     const input = {
       serviceName: name,
       clientId: `client-${fresh()}`,

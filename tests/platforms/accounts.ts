@@ -1,20 +1,21 @@
 /** What tests of connected accounts share: a tenant whose service is a real provider, and its people. */
 import assert from "node:assert/strict";
+import { TRPCError } from "@trpc/server";
 import { eq } from "drizzle-orm";
-import { events } from "../../db/schema/trail.ts";
 import { userPlatformBindings } from "../../db/schema/platforms.ts";
+import { auditEntries, events } from "../../db/schema/trail.ts";
 import { asSystem, read } from "../../src/context.ts";
 import { Fault } from "../../src/errors.ts";
-import { TRPCError } from "@trpc/server";
 import { type Person, world, type WorldOptions } from "../kit.ts";
-import { type OidcProvider, oidcProvider } from "../stand_ins/oidc_provider.ts";
-import { auditEntries } from "../../db/schema/trail.ts";
+import { oidcProvider } from "../stand_ins/oidc_provider.ts";
 
 export type House = Awaited<ReturnType<typeof house>>;
 type Settings = NonNullable<Parameters<typeof oidcProvider>[0]>;
 type World = Awaited<ReturnType<typeof world>>;
 
 export const clientSecret = "a+secret/with:signs";
+/** A redirect URI that is not ours. */
+export const elsewhere = "https://app.example/back";
 
 /** A world with a provider beside it. */
 export async function house(options: WorldOptions & { provider?: Settings } = {}) {
@@ -31,21 +32,17 @@ export const scopes = ["openid", "offline_access", "email", "calls:read"];
 
 /** A tenant that has registered the provider as a service under a name of its own. */
 export async function tenantWith(
-  { world: all, provider, more = {} }: {
-    world: Pick<World, "as" | "operator" | "tenant" | "env">;
-    provider: OidcProvider;
-    more?: Record<string, unknown>;
-  },
+  { as, operator, tenant, env, provider }: Pick<
+    House,
+    "as" | "operator" | "tenant" | "env" | "provider"
+  >,
+  more: Partial<Parameters<ReturnType<World["as"]>["platforms"]["catalogue"]["create"]>[0]> = {},
 ) {
-  const tenant = await all.tenant();
-  const callback = `${all.env.PUBLIC_URL}/api/v1/oauth/callback`;
+  const made = await tenant();
+  const callback = `${env.PUBLIC_URL}/api/v1/oauth/callback`;
   const clientId = crypto.randomUUID();
-  provider.addClient({
-    clientId,
-    clientSecret,
-    redirectUris: [callback, "https://app.example/back"],
-  });
-  const { platform } = await all.as(all.operator).platforms.catalogue.create({
+  provider.addClient({ clientId, clientSecret, redirectUris: [callback, elsewhere] });
+  const { platform } = await as(operator).platforms.catalogue.create({
     name: `Provider ${clientId}`,
     serviceType: "email",
     authUrl: provider.authorizationEndpoint,
@@ -57,12 +54,11 @@ export async function tenantWith(
     quirks: { authorizationParams: { prompt: "consent" } },
     ...more,
   });
-  const admin = all.as(tenant.admin).platforms;
-  const service = (await admin.services.register({
+  const { platform: service } = await as(made.admin).platforms.services.register({
     serviceName: platform.name,
     config: { clientId, clientSecret },
-  })).platform;
-  return { ...tenant, platform, service, clientId, callback };
+  });
+  return { ...made, platform, service, clientId, callback };
 }
 export type Tenant = Awaited<ReturnType<typeof tenantWith>>;
 

@@ -23,12 +23,11 @@ Deno.test("/docs loads nothing from elsewhere, and the browser is told so", asyn
   assert.equal(response.status, 200);
   const html = await response.text();
   assert.doesNotMatch(html, /https?:|\/\//);
-  assert.match(html, /load-fonts="false"/);
   const policy = response.headers.get("content-security-policy") ?? "";
   assert.doesNotMatch(policy, /https?:|\*/);
   assert.match(policy, /default-src 'none'/);
   assert.match(policy, /script-src 'self'(;|$)/);
-  for (const [, path = ""] of html.matchAll(/(?:src|spec-url|href)="(\/[^"]*)"/g)) {
+  for (const [, path = ""] of html.matchAll(/(?:src|href)="(\/[^"]*)"/g)) {
     assert.equal((await app.request(path)).status, 200, path);
   }
 });
@@ -37,7 +36,8 @@ Deno.test("/docs/reader.js is the reader, kept by caches and known by its tag", 
   const response = await app.request("/docs/reader.js");
   assert.equal(response.headers.get("content-type"), "text/javascript; charset=utf-8");
   assert.match(response.headers.get("cache-control") ?? "", /max-age=86400/);
-  assert.ok((await response.text()).includes("rapi-doc"));
+  const script = await response.text();
+  assert.match(script, /SwaggerUIBundle\(\{"url":"\/openapi.json".*"validatorUrl":null\}\)/);
   const etag = response.headers.get("etag") ?? "";
   for (const known of [etag, `W/${etag}`]) {
     const again = await app.request("/docs/reader.js", { headers: { "if-none-match": known } });
