@@ -128,13 +128,17 @@ function parsed(text: string): unknown {
   }
 }
 
+/** A field's path begins inside superjson's envelope, and a batch's place, for who made the call. */
+const bare = (path: string) => path.replace(/^(`?)(?:\d+\.)?json\./, "$1");
+
 /** A refusal before tRPC was reached, in tRPC's shape. */
 function refused<E extends Env>(c: Context<E>, error: unknown, host: TrpcHost<E>): Response {
   const { status, body, headers } = problemOf(error, host.requestId(c));
   if (status === 500) host.report(error, c);
-  const { code, reason, errors = [] } = body;
+  const { code, reason } = body;
+  const errors = (body.errors ?? []).map(({ field, message }) => ({ field: bare(field), message }));
   const shape = {
-    message: body.detail,
+    message: bare(body.detail),
     code: -32600,
     data: { code, httpStatus: status, fault: { code, reason, fields: errors } },
   };

@@ -9,8 +9,8 @@ export const log =
   (least: Level, write: (line: string) => void = console.log): Log =>
   (level, message, fields = {}) => {
     if (rank[level] < rank[least]) return;
-    const line = { ...fields, time: new Date().toISOString(), level, message };
-    write(lineOf(line));
+    const head = { time: new Date().toISOString(), level, message };
+    write(lineOf({ ...head, ...fields, ...head }));
   };
 
 /** What cannot be written as JSON is told as text: a log never fails the work it tells of. */

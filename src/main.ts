@@ -6,7 +6,7 @@ import { asSystem } from "./context.ts";
 import { EnvError, readEnv, variableNames } from "./env.ts";
 import { maintainHourly, startJobs } from "./jobs.ts";
 import { told } from "./log.ts";
-import { announce, ANNOUNCE_MS } from "./secrets/instances.ts";
+import { announce, ANNOUNCE_MS, depart } from "./secrets/instances.ts";
 import { services } from "./services.ts";
 import { startFailure } from "./start_failures.ts";
 import { ROOT_TENANT } from "./topics.ts";
@@ -40,12 +40,29 @@ async function start() {
   }, ANNOUNCE_MS));
   if (Deno.env.get("DENO_DEPLOYMENT_ID")) {
     Deno.cron("maintenance", "17 * * * *", async () => void await maintainHourly(process));
-  } else startJobs(process);
+  } else {
+    startJobs(process);
+    stopOnSignal(async () => {
+      await depart(asSystem(process, ROOT_TENANT), instance);
+      await database.close(); // Waits for what is under way.
+    });
+  }
   return app(process, {
     requestsPerMinute: env.REQUESTS_PER_MINUTE,
     tenantRequestsPerMinute: env.TENANT_REQUESTS_PER_MINUTE,
     trustForwardedFor: env.TRUST_FORWARDED_FOR,
   });
+}
+
+const STOP_WITHIN_MS = 5_000;
+
+/** `deno serve` stops listening by itself and then waits for the last connection, ours included. */
+function stopOnSignal(stop: () => Promise<void>) {
+  const end = () => {
+    setTimeout(() => Deno.exit(0), STOP_WITHIN_MS);
+    stop().catch(() => {}).finally(() => Deno.exit(0));
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, end);
 }
 
 const hono = await start().catch((error: unknown) => {

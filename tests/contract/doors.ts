@@ -18,13 +18,20 @@ const post = (url: string, body: string, headers: HeadersInit = {}): Call => ({
   url,
   init: { method: "POST", body, headers: { "content-type": "application/json", ...headers } },
 });
-const sent = (input: unknown) => superjson.stringify(input);
+/** As superjson writes it; what it refuses to write, as somebody else would. */
+function sent(input: unknown): string {
+  try {
+    return superjson.stringify(input);
+  } catch {
+    return JSON.stringify({ json: input });
+  }
+}
 
 export const trpcPost = (path: string, input: unknown): Call =>
   post(`/trpc/${path}`, input === undefined ? "" : sent(input));
 
 export const trpcGet = (path: string, input: unknown): Call => ({
-  url: `/trpc/${path}?input=${encodeURIComponent(sent(input))}`,
+  url: `/trpc/${path}?input=${encodeURIComponent(sent(input).toWellFormed())}`,
   init: { method: "GET" },
 });
 
@@ -42,11 +49,25 @@ export function batch(type: Entry["type"], calls: { path: string; input: unknown
     : post(url, all);
 }
 
-/** The input in the wire's names. */
+/** The input in the wire's names, what the schema does not know included. */
 export function wireOf({ input: schema }: Entry, input: unknown): Json {
   const written = schema ? compile(schema).write(input, plain) : {};
-  return isJson(written) ? { ...written } : {};
+  return isJson(written) ? carried(input, { ...written }) : {};
 }
+
+function carried(input: unknown, written: Json): Json {
+  for (const [key, value] of Object.entries(isJson(input) ? input : {})) {
+    const name = key in written ? key : snake(key);
+    const part = written[name];
+    if (!(name in written)) written[name] = value;
+    else if (isJson(part)) written[name] = carried(value, { ...part });
+  }
+  return written;
+}
+
+/** What an address can carry of a value. */
+const textOf = (value: unknown) =>
+  (typeof value === "string" ? value : JSON.stringify(value) ?? "").toWellFormed();
 
 /** Stands in a path where an input names nothing. */
 const nobody = "01900000-0000-7000-8000-000000000000";
@@ -62,13 +83,13 @@ export function rest(entry: Entry, input: unknown, more: Json = {}): Call | null
   const path = place.path.replaceAll(/\{([^}]*)\}/g, (_, name: string) => {
     const value = left[name];
     delete left[name];
-    return encodeURIComponent(String(value ?? nobody));
+    return encodeURIComponent(textOf(value ?? nobody));
   });
   const body = { ...left, ...more };
   if (place.method === "GET" || place.method === "DELETE") {
     const query = new URLSearchParams(
       Object.entries(body).flatMap(([name, value]) =>
-        [value].flat().map((item) => [name, isJson(item) ? JSON.stringify(item) : String(item)])
+        [value].flat().map((item) => [name, textOf(item)])
       ),
     );
     return { url: query.size ? `${path}?${query}` : path, init: { method: place.method } };

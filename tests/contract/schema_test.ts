@@ -33,10 +33,10 @@ const unindexed: Readonly<Record<string, string>> = {
   "oauth_flows(platform_id)": "Platforms are never deleted; flows live for a day",
   "oauth_flows(tenant_id,credential_id)": "Credentials are never deleted; flows live for a day",
   "oauth_flows(tenant_id,owner_user_id)": "Users are never deleted; flows live for a day",
+  "platform_credentials(tenant_id,owner_user_id)": "Users are never deleted; asked for by platform",
   "role_bindings(applies_to_tenant_id)": "Tenants are never deleted",
   "role_bindings(tenant_id,role_id)": "Roles are never deleted; the tenant's bindings are few",
   "service_platforms(tenant_id,credential_id)": "Credentials are never deleted; services are few",
-  "user_platform_bindings(platform_id)": "Platforms are never deleted",
   "user_platform_bindings(tenant_id,credential_id)": "Credentials are never deleted",
 };
 

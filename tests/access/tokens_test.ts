@@ -1,0 +1,261 @@
+/** Access tokens: which hold, for how long, and all the ways in which a made-up one does not. */
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { importJWK, type JWTHeaderParameters, type JWTPayload, SignJWT } from "jose";
+import { ACCESS_TOKEN_SECONDS, type SigningKey, tokens } from "../../src/access/tokens.ts";
+import type { Principal } from "../../src/context.ts";
+import { newSigningKey } from "../../scripts/laptop.ts";
+
+const ISSUER = "https://switchboard.example";
+const START = new Date("2026-11-03T12:00:00.400Z");
+const later = (seconds: number) => new Date(START.getTime() + seconds * 1000);
+
+const tenantId = "01900000-0000-7000-8000-00000000000a";
+const principal: Principal = {
+  actor: { type: "user", tenantId, id: "01900000-0000-7000-8000-00000000000b" },
+  tenantId,
+  userId: "01900000-0000-7000-8000-00000000000b",
+  sessionId: "01900000-0000-7000-8000-00000000000c",
+  grants: { "audit.read": "tenant", "bindings.read": "self" },
+};
+
+const key = await newSigningKey("current");
+const ours = await tokens([key], ISSUER);
+const signed = async () => (await ours.sign(principal, START)).token;
+
+const base64 = (value: string | Uint8Array<ArrayBuffer>) =>
+  (typeof value === "string" ? new TextEncoder().encode(value) : value)
+    .toBase64({ alphabet: "base64url", omitPadding: true });
+const unpacked = (part: string): Record<string, unknown> =>
+  JSON.parse(new TextDecoder().decode(Uint8Array.fromBase64(part, { alphabet: "base64url" })));
+const partsOf = (token: string) => {
+  const [head = "", body = "", signature = ""] = token.split(".");
+  return { head, body, signature };
+};
+
+/** A token signed with our own key, but with other words in it. */
+async function with_(
+  more: { claims?: JWTPayload; header?: Partial<JWTHeaderParameters>; by?: SigningKey } = {},
+) {
+  const { head, body } = partsOf(await signed());
+  const { x, d } = more.by ?? key;
+  const header = { ...unpacked(head), alg: "EdDSA", ...more.header };
+  const signer = await importJWK({ kty: "OKP", crv: "Ed25519", x, d }, "EdDSA");
+  return await new SignJWT({ ...unpacked(body), ...more.claims }).setProtectedHeader(header)
+    .sign(signer);
+}
+
+async function assertRefused(token: string, what: string) {
+  assert.equal(await ours.verify(token, later(1)), null, what);
+}
+
+Deno.test("verify gives back the principal that sign was given", async () => {
+  const { token, expiresInSeconds } = await ours.sign(principal, START);
+  assert.equal(expiresInSeconds, ACCESS_TOKEN_SECONDS);
+  assert.deepEqual(await ours.verify(token, later(1)), principal);
+  assert.deepEqual(await ours.verify(await with_(), later(1)), principal); // The positive control.
+});
+
+Deno.test("sign writes a token after RFC 9068, with its own id", async () => {
+  const { head, body } = partsOf(await signed());
+  assert.deepEqual(unpacked(head), { alg: "EdDSA", kid: key.kid, typ: "at+jwt" });
+  const { iss, aud, exp, iat, nbf, jti, sub, client_id: client } = unpacked(body);
+  const issuedAt = Math.floor(START.getTime() / 1000);
+  assert.deepEqual([iss, aud, sub, client], [
+    ISSUER,
+    "switchboard",
+    principal.userId,
+    "switchboard",
+  ]);
+  assert.deepEqual([iat, exp, nbf], [issuedAt, issuedAt + 300, issuedAt - 10]);
+  assert.notEqual(jti, unpacked(partsOf(await signed()).body).jti);
+});
+
+Deno.test("verify goes by the clock it is given, also for a token it has seen", async () => {
+  const token = await signed();
+  for (let round = 0; round < 2; round++) { // Once verified anew, once from memory.
+    assert.equal(await ours.verify(token, later(-11)), null, "not yet valid");
+    assert.deepEqual(await ours.verify(token, later(-9)), principal, "a clock that lags");
+    assert.deepEqual(await ours.verify(token, later(299)), principal);
+    assert.equal(await ours.verify(token, later(300)), null, "expired");
+    assert.equal(await ours.verify(token, later(1e6)), null, "long expired");
+  }
+});
+
+Deno.test("verify refuses other issuers, audiences, types and times", async () => {
+  const now = Math.floor(START.getTime() / 1000);
+  const odd: Record<string, JWTPayload> = {
+    "another issuer": { iss: "https://switchboard.example.evil.example" },
+    "an issuer with a slash": { iss: `${ISSUER}/` },
+    "no issuer": { iss: undefined },
+    "another audience": { aud: "another" },
+    "no audience": { aud: undefined },
+    "no end": { exp: undefined },
+    "an end in words": JSON.parse('{"exp":"never"}'),
+    "an end that has come": { exp: now + 1 },
+    "a beginning to come": { nbf: now + 60 },
+    "no subject": { sub: undefined },
+    "no tenant": { tid: undefined },
+    "a tenant that is a list": { tid: [tenantId] },
+    "no home": { hid: undefined },
+    "no permissions": { perm: undefined },
+    "permissions that are a number": { perm: 4444 },
+    "no id": { jti: undefined },
+  };
+  for (const [what, claims] of Object.entries(odd)) {
+    await assertRefused(await with_({ claims }), what);
+  }
+  for (const typ of ["JWT", "at+jwt2", "", "dpop+jwt"]) {
+    await assertRefused(await with_({ header: { typ } }), `typ ${typ}`);
+  }
+});
+
+Deno.test("verify refuses alg none, and HMAC with the public key for a secret", async () => {
+  const { body, signature } = partsOf(await signed());
+  for (const alg of ["none", "None", "NONE", "HS256", "HS512", "ES256", "RS256", "EdDSA "]) {
+    const head = base64(JSON.stringify({ alg, kid: key.kid, typ: "at+jwt" }));
+    for (const end of ["", signature]) await assertRefused(`${head}.${body}.${end}`, alg);
+    await assertRefused(`${head}.${body}`, alg);
+    const raw = Uint8Array.fromBase64(key.x, { alphabet: "base64url" });
+    for (const secret of [raw, key.x, JSON.stringify(ours.jwks.keys[0])]) {
+      const mac = createHmac("sha256", secret).update(`${head}.${body}`).digest("base64url");
+      await assertRefused(`${head}.${body}.${mac}`, `${alg} with a MAC`);
+    }
+  }
+});
+
+Deno.test("verify takes no key from the token, and fetches none", async () => {
+  const thief = { ...await newSigningKey("current"), kid: key.kid };
+  let connections = 0;
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
+    connections++;
+    return Response.json({ keys: [{ kty: "OKP", crv: "Ed25519", x: thief.x, kid: key.kid }] });
+  });
+  const url = `http://127.0.0.1:${server.addr.port}/keys`;
+  const headers: Partial<JWTHeaderParameters>[] = [
+    {},
+    { jwk: { kty: "OKP", crv: "Ed25519", x: thief.x } },
+    { jku: url },
+    { x5u: url },
+    { jku: url, kid: "another" },
+    { jwk: { kty: "OKP", crv: "Ed25519", x: thief.x }, kid: "" },
+  ];
+  for (const header of headers) {
+    await assertRefused(await with_({ header, by: thief }), JSON.stringify(header));
+  }
+  await server.shutdown();
+  assert.equal(connections, 0);
+});
+
+Deno.test("verify refuses every odd kid, and an extension it does not know", async () => {
+  const { body, signature } = partsOf(await signed());
+  const odd = [
+    "",
+    "__proto__",
+    "constructor",
+    "../keys/1",
+    "' or 1=1 --",
+    "a".repeat(2_000),
+    null,
+    7,
+    true,
+    [key.kid],
+    { kid: key.kid },
+    key.kid.toUpperCase() + "x",
+  ];
+  for (const kid of odd) {
+    const head = base64(JSON.stringify({ alg: "EdDSA", kid, typ: "at+jwt" }));
+    await assertRefused(`${head}.${body}.${signature}`, JSON.stringify(kid).slice(0, 60));
+  }
+  const head = base64(JSON.stringify({ alg: "EdDSA", typ: "at+jwt" }));
+  await assertRefused(`${head}.${body}.${signature}`, "no kid");
+  const crit = { alg: "EdDSA", kid: key.kid, typ: "at+jwt", crit: ["exp"], exp: 1 };
+  await assertRefused(`${base64(JSON.stringify(crit))}.${body}.${signature}`, "crit");
+});
+
+Deno.test("verify refuses a token cut short anywhere, or with any bit turned over", async () => {
+  const token = await signed();
+  for (let length = 0; length < token.length; length++) {
+    await assertRefused(token.slice(0, length), `cut to ${length}`);
+  }
+  const { head, body, signature } = partsOf(token);
+  for (const [at, part] of [body, signature].entries()) {
+    const bytes = Uint8Array.fromBase64(part, { alphabet: "base64url" });
+    for (let bit = 0; bit < bytes.length * 8; bit += at === 0 ? 5 : 1) {
+      const turned = bytes.slice();
+      turned[bit >> 3] = (turned[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      const forged = at === 0 ? [head, base64(turned), signature] : [head, body, base64(turned)];
+      await assertRefused(forged.join("."), `bit ${bit} of part ${at}`);
+    }
+  }
+});
+
+Deno.test("verify refuses rubbish of any size, at once", async () => {
+  const huge = base64(JSON.stringify({ alg: "EdDSA", kid: "a".repeat(64 * 1024) }));
+  const rubbish = [
+    "",
+    ".",
+    "..",
+    "...",
+    "a.b.c",
+    "null",
+    "{}.{}.{}",
+    "\0",
+    "😀.😀.😀",
+    `${huge}.e30.AA`,
+    `${await signed()}.`,
+    ` ${await signed()}`,
+    `${await signed()} `,
+    "e30.e30.",
+    ".".repeat(4_000),
+  ];
+  const began = performance.now();
+  for (const text of rubbish) await assertRefused(text, text.slice(0, 40));
+  assert.ok(performance.now() - began < 500);
+});
+
+Deno.test("a key is published before it signs, and its tokens hold after it signed its last", async () => {
+  const [first, second] = [await newSigningKey("current"), await newSigningKey("next")];
+  const before = await tokens([first, second], ISSUER);
+  const after = await tokens([
+    { ...first, state: "old" },
+    { ...second, state: "current" },
+  ], ISSUER);
+  const gone = await tokens([{ ...second, state: "current" }], ISSUER);
+  const kids = ({ jwks }: typeof before) => jwks.keys.map(({ kid }) => kid);
+  assert.deepEqual([kids(before), kids(after), kids(gone)], [
+    [first.kid, second.kid],
+    [first.kid, second.kid],
+    [second.kid],
+  ]);
+  const [old, fresh] = [
+    (await before.sign(principal, START)).token,
+    (await after.sign(principal, START)).token,
+  ];
+  assert.equal(unpacked(partsOf(old).head).kid, first.kid);
+  assert.equal(unpacked(partsOf(fresh).head).kid, second.kid);
+  for (const process of [before, after]) { // Two that were not deployed at the same moment.
+    for (const token of [old, fresh]) {
+      assert.deepEqual(await process.verify(token, later(1)), principal);
+    }
+  }
+  assert.equal(await after.verify(old, later(300)), null);
+  assert.equal(await gone.verify(old, later(1)), null);
+});
+
+Deno.test("jwks shows public keys, and no private part of any", async () => {
+  const keys = [key, await newSigningKey("next")];
+  const { jwks } = await tokens(keys, ISSUER);
+  for (const shown of jwks.keys) {
+    assert.deepEqual(Object.keys(shown).sort(), ["alg", "crv", "kid", "kty", "use", "x"]);
+  }
+  for (const { d } of keys) assert.ok(!JSON.stringify(jwks).includes(d));
+});
+
+Deno.test("tokens refuses keys nobody could work with", async () => {
+  const [one, two] = [await newSigningKey("current"), await newSigningKey("next")];
+  const states = [[], [two], [one, { ...two, state: "current" as const }]];
+  for (const keys of states) await assert.rejects(tokens(keys, ISSUER), /one key must be current/);
+  await assert.rejects(tokens([one, { ...two, kid: one.kid }], ISSUER), /its own kid/);
+  await assert.rejects(tokens([{ ...one, d: two.d }], ISSUER), /do not belong together/);
+});
