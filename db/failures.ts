@@ -7,14 +7,15 @@ export function codesOf(error: unknown): string[] {
     const [code, message] = [Reflect.get(at, "code"), Reflect.get(at, "message")];
     if (typeof code === "string") codes.push(code);
     if (at instanceof ErrorEvent || lost.test(String(message))) codes.push("ECONNRESET");
+    if (late.test(String(message))) codes.push("ETIMEDOUT");
     at = Reflect.get(at, "cause");
   }
   return codes;
 }
 
 /** The driver says these in words only, or throws the WebSocket's event itself. */
-const lost =
-  /Connection terminated|connection error and is not queryable|Client was closed|Query read timeout|timeout exceeded when trying to connect/;
+const lost = /Connection terminated|connection error and is not queryable|Client was closed/;
+const late = /Query read timeout|timeout exceeded when trying to connect/;
 
 /** Class 08, the server's shutdowns, no connection left; the operating system's words for the same. */
 const broken =
@@ -27,6 +28,9 @@ const lostRace = new Set(["40001", "40P01"]);
 export const isBroken = (error: unknown): boolean =>
   codesOf(error).some((code) => broken.test(code));
 
-/** Worth another try: nothing of it stays when it failed. */
-export const isRetryable = (error: unknown): boolean =>
-  isBroken(error) || codesOf(error).some((code) => lostRace.has(code));
+/** Worth another try: nothing of it stays, and nobody has waited long for it. */
+export function isRetryable(error: unknown): boolean {
+  const codes = codesOf(error);
+  if (codes.includes("ETIMEDOUT")) return false;
+  return isBroken(error) || codes.some((code) => lostRace.has(code));
+}

@@ -1,4 +1,5 @@
 /** One procedure as one operation of the OpenAPI document. */
+import { z } from "zod";
 import { faults } from "../src/errors.ts";
 import { snake } from "../src/wire_names.ts";
 import { type RestEntry, subjectKey } from "./procedures.ts";
@@ -143,13 +144,22 @@ function success({ rest, output, path, meta }: RestEntry, book: Book): Json {
   };
 }
 
-function failures({ rest, type, meta }: RestEntry, hasBody: boolean, canMatch: boolean): Json {
+/** Whether a field names something the caller may not see, which then does not exist for them. */
+const namesAnother = (input: RestEntry["input"]) =>
+  input instanceof z.ZodObject &&
+  Object.keys(input.shape).some((key) => key.endsWith("Id") || key === "serviceName");
+
+function failures(
+  { rest, type, meta, input }: RestEntry,
+  hasBody: boolean,
+  canMatch: boolean,
+): Json {
   const isMutation = type === "mutation";
   const statuses = [
     400,
     401,
     ...meta.permission ? [403] : [],
-    ...rest.path.includes("{") ? [404] : [],
+    ...rest.path.includes("{") || namesAnother(input) ? [404] : [],
     ...isMutation ? [409, 422] : [],
     ...canMatch ? [412] : [],
     ...hasBody ? [413, 415] : [],

@@ -30,7 +30,7 @@ async function serviceWorld(): Promise<{ world: DemoWorld; stop: () => Promise<v
   if (running) return { world: running, stop: () => Promise.resolve() };
   told.tell("The service is not running: starting it, which takes a moment the first time …");
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["task", "dev"],
+    args: ["run", "-A", new URL("dev.ts", import.meta.url).pathname],
     stdout: "null",
     stderr: "inherit",
   }).spawn();

@@ -49,9 +49,12 @@ export function patient(database: Database): Database {
   return { ...database, query };
 }
 
-/** Whether the transaction was committed. Waits while the server still works on it, for 5 s at most. */
+const SETTLED_WITHIN_MS = 5_000;
+
+/** Whether the transaction was committed. Waits while the server still works on it. */
 export async function settled(database: Database, transactionId: string): Promise<boolean> {
-  for (let tries = 0; tries < 25; tries++) {
+  const deadline = performance.now() + SETTLED_WITHIN_MS;
+  for (let tries = 0; performance.now() < deadline; tries++) {
     try {
       const [row] = await database.query(
         sql`select pg_xact_status(${transactionId}::text::xid8) as status`,

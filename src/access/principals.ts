@@ -1,5 +1,5 @@
 /** Who a request comes from: an access token or an API key, told apart by how they look. */
-import { and, eq, isNull, lt, or, sql } from "drizzle-orm";
+import { and, eq, isNull, lte, or, sql } from "drizzle-orm";
 import { createHash, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { apiKeys } from "../../db/schema/identity.ts";
@@ -102,7 +102,7 @@ function writeUse(services: Services, tenantId: string, id: string, atMs: number
         .where(and(
           eq(apiKeys.tenantId, tenantId),
           eq(apiKeys.id, id),
-          or(isNull(apiKeys.lastUsedAt), lt(apiKeys.lastUsedAt, before)),
+          or(isNull(apiKeys.lastUsedAt), lte(apiKeys.lastUsedAt, before)),
         )),
   );
 }

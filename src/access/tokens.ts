@@ -27,6 +27,9 @@ export type Tokens = {
   jwks: { keys: JWK[] };
 };
 
+/** The compact form alone (RFC 7515, 3.1): decoders also take spaces and padding. */
+const shape = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+
 type Verified = { principal: Principal; expiresAt: number; notBefore: number };
 type Claims = Readonly<Record<string, unknown>>;
 type Verifier = Awaited<ReturnType<typeof importJWK>>;
@@ -99,7 +102,7 @@ export async function tokens(keys: SigningKey[], issuer: string): Promise<Tokens
       if (known) {
         return seconds < known.expiresAt && seconds >= known.notBefore ? known.principal : null;
       }
-      if (token.length > 4096) return null;
+      if (token.length > 4096 || !shape.test(token)) return null;
       try {
         const { payload } = await jwtVerify(
           token,

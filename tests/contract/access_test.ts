@@ -23,6 +23,7 @@ const routes: Readonly<Record<string, string>> = {
   "ALL /trpc/:path{.+}": "The procedures themselves, each with its own permission",
   "GET /docs": "The reference holds no tenant's data",
   "GET /docs/reader.js": "The reference's script",
+  "GET /docs/reader.css": "The reference's style",
   "GET /openapi.json": "The document holds no tenant's data",
   "GET /problems/:code": "Explains a failure code",
   "ALL /api/v1/oauth/callback": "The provider's redirect: the state in it is the proof, used once",

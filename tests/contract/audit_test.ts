@@ -51,7 +51,9 @@ async function called(path: string, made?: Required<Example>) {
 }
 
 const trailOf = async () => [
-  ...await superuser("select 'audit_entries' as table, id, to_jsonb(t)::text as text from audit_entries t"),
+  ...await superuser(
+    "select 'audit_entries' as table, id, to_jsonb(t)::text as text from audit_entries t",
+  ),
   ...await superuser("select 'events' as table, id, to_jsonb(t)::text as text from events t"),
 ];
 
@@ -99,7 +101,10 @@ for (const { path } of mutations) {
     const trail = left.map(({ text }) => String(text)).join("\n");
     for (const secret of hidden) {
       assert.ok(!trail.includes(secret), `${path} wrote a secret into its trail`);
-      assert.ok(!field.lines.some((line) => line.includes(secret)), `${path} wrote a secret into the log`);
+      assert.ok(
+        !field.lines.some((line) => line.includes(secret)),
+        `${path} wrote a secret into the log`,
+      );
     }
     for (const { table, text } of left) {
       if (table !== "audit_entries" || path in exempt) continue;
@@ -127,7 +132,11 @@ for (const table of ["audit_entries", "events"]) {
       field.lines.length = 0;
       const { answer, body } = await called(path, made);
       await superuser("drop function refuse() cascade");
-      assert.equal(answer.status, 500, `${path} answered ${answer.status} without its record: ${body}`);
+      assert.equal(
+        answer.status,
+        500,
+        `${path} answered ${answer.status} without its record: ${body}`,
+      );
       assert.ok(!/canaries|disk/.test(body), `${path} tells the caller about our insides`);
       assert.deepEqual(await prints(), before, `${path} changed something without its record`);
       for (const secret of [...made.secrets, ...secretsIn(made.input)]) {

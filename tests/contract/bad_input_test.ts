@@ -41,7 +41,10 @@ async function refused(call: Call, entry: Entry, what: string): Promise<Json> {
   const label = `${entry.path}, ${what} (${call.init.method} ${call.url.slice(0, 120)})`;
   assert.ok(answer.status < 500, `${label} broke: ${answer.status} ${text.slice(0, 300)}`);
   assert.ok(answer.status >= 400, `${label} was accepted: ${answer.status} ${text.slice(0, 300)}`);
-  assert.ok(!insides.test(text), `${label} shows our insides: ${insides.exec(text)} in ${text.slice(0, 500)}`);
+  assert.ok(
+    !insides.test(text),
+    `${label} shows our insides: ${insides.exec(text)} in ${text.slice(0, 500)}`,
+  );
   assert.ok(text.length < 64_000, `${label} answers ${text.length} characters`);
   assert.ok(answer.headers.get("x-request-id"), `${label} has no request id`);
   const body: unknown = text === "" ? {} : JSON.parse(text);
@@ -50,9 +53,10 @@ async function refused(call: Call, entry: Entry, what: string): Promise<Json> {
 
 /** The fields a refusal names, over REST and over tRPC. */
 function fieldsOf(body: Json): string[] {
-  const fields: unknown = isJson(body.error) && isJson(body.error.json) && isJson(body.error.json.data)
-    ? isJson(body.error.json.data.fault) && body.error.json.data.fault.fields
-    : body.errors;
+  const fields: unknown =
+    isJson(body.error) && isJson(body.error.json) && isJson(body.error.json.data)
+      ? isJson(body.error.json.data.fault) && body.error.json.data.fault.fields
+      : body.errors;
   return Array.isArray(fields) ? fields.map((field) => String(field.field)) : [];
 }
 
@@ -98,8 +102,10 @@ Deno.test("a wrong value is refused and its field named, on tRPC and REST", asyn
           if (isRest && placeOf(entry)?.path.includes(`{${wirePath(spot.path)}}`)) continue;
           const name = isRest ? wirePath(spot.path) : spot.path.join(".");
           const named = fieldsOf(body);
-          const isNamed = named.some((field) => field === name || field.startsWith(`${name}.`) ||
-            field.endsWith(`.${name}`));
+          const isNamed = named.some((field) =>
+            field === name || field.startsWith(`${name}.`) ||
+            field.endsWith(`.${name}`)
+          );
           assert.ok(isNamed, `${entry.path}, ${what}: names ${named} and not ${name}`);
         }
       }
@@ -116,7 +122,10 @@ Deno.test("a missing field is refused and named", async () => {
         Object.entries(isJson(input) ? input : {}).filter(([name]) => name !== key),
       );
       const body = await refused(trpc(entry, without), entry, `no ${key}`);
-      assert.ok(fieldsOf(body).includes(key), `${entry.path} without ${key} names ${fieldsOf(body)}`);
+      assert.ok(
+        fieldsOf(body).includes(key),
+        `${entry.path} without ${key} names ${fieldsOf(body)}`,
+      );
     }
   }
 });
@@ -129,7 +138,10 @@ Deno.test("an unknown field is refused and named", async () => {
     const call = rest(entry, madeOf(entry).input, { favourite_colour: "green" });
     if (!call) continue;
     const overRest = await refused(call, entry, "an unknown field");
-    assert.ok(fieldsOf(overRest).includes("favourite_colour"), `${call.url} names ${fieldsOf(overRest)}`);
+    assert.ok(
+      fieldsOf(overRest).includes("favourite_colour"),
+      `${call.url} names ${fieldsOf(overRest)}`,
+    );
   }
 });
 
@@ -171,7 +183,13 @@ Deno.test("a body that is not the JSON we want is refused", async () => {
 
 Deno.test("a body of another type is refused with 415", async () => {
   for (const entry of entries.filter(({ type }) => type === "mutation")) {
-    const types = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "a/b;c"];
+    const types = [
+      "text/plain",
+      "application/x-www-form-urlencoded",
+      "multipart/form-data",
+      "",
+      "a/b;c",
+    ];
     for (const type of types) {
       const call = rest(entry, madeOf(entry).input);
       const isOpenToBodies = call && call.init.method !== "DELETE" && entry.input;
@@ -194,14 +212,24 @@ Deno.test("a query parameter given twice with two values is refused and named", 
       const name = wirePath([key]);
       const url = `${call.url}?${name}=1&${name}=2`;
       const body = await refused({ url, init: { method: "GET" } }, entry, "given twice");
-      assert.ok(fieldsOf(body).some((field) => field.startsWith(name)), `${url} names ${fieldsOf(body)}`);
+      assert.ok(
+        fieldsOf(body).some((field) => field.startsWith(name)),
+        `${url} names ${fieldsOf(body)}`,
+      );
     }
   }
 });
 
 Deno.test("headers of any length and content are refused or not heeded, and nothing breaks", async () => {
   const long = "a".repeat(64 * 1024);
-  const names = ["if-match", "idempotency-key", "prefer", "authorization", "x-api-key", "x-request-id"];
+  const names = [
+    "if-match",
+    "idempotency-key",
+    "prefer",
+    "authorization",
+    "x-api-key",
+    "x-request-id",
+  ];
   for (const entry of entries.filter(placeOf)) {
     const { input, as } = await example(field, side, entry.path);
     for (const name of [...names, "accept", "content-length", "x-forwarded-for"]) {
@@ -222,12 +250,28 @@ Deno.test("headers of any length and content are refused or not heeded, and noth
 });
 
 Deno.test("addresses nobody meant are refused", async () => {
-  const odd = ["%", "%ff", "%00", "..%2f", "'", "\u{1f600}", "x".repeat(20_000), "a/b", "{}", "*", " "];
+  const odd = [
+    "%",
+    "%ff",
+    "%00",
+    "..%2f",
+    "'",
+    "\u{1f600}",
+    "x".repeat(20_000),
+    "a/b",
+    "{}",
+    "*",
+    " ",
+  ];
   for (const entry of entries.filter((entry) => placeOf(entry)?.path.includes("{"))) {
     const place = placeOf(entry);
     for (const value of odd) {
       const url = (place?.path ?? "").replaceAll(/\{[^}]*\}/g, () => value);
-      await refused({ url, init: { method: place?.method ?? "GET" } }, entry, `path with ${value.slice(0, 9)}`);
+      await refused(
+        { url, init: { method: place?.method ?? "GET" } },
+        entry,
+        `path with ${value.slice(0, 9)}`,
+      );
     }
   }
 });
@@ -236,7 +280,11 @@ Deno.test("batches too long, of unknown procedures and of broken inputs are refu
   for (const entry of entries) {
     const mine = { path: entry.path, input: madeOf(entry).input };
     await refused(batch(entry.type, Array(21).fill(mine)), entry, "21 calls");
-    await refused(batch(entry.type, Array(3).fill({ path: `${entry.path}s`, input: {} })), entry, "unknown");
+    await refused(
+      batch(entry.type, Array(3).fill({ path: `${entry.path}s`, input: {} })),
+      entry,
+      "unknown",
+    );
     const url = `/trpc/${entry.path}?batch=1&input=${encodeURIComponent("[1,")}`;
     await refused({ url, init: { method: "GET" } }, entry, "broken batch");
   }
@@ -246,12 +294,25 @@ Deno.test("batches too long, of unknown procedures and of broken inputs are refu
 const nasty = fc.letrec((tie) => ({
   value: fc.oneof(
     { maxDepth: 4 },
-    fc.constantFrom<unknown>(null, true, "", "\u0000", "\ud800", "__proto__", "' or 1=1 --", 1e308, -0),
+    fc.constantFrom<unknown>(
+      null,
+      true,
+      "",
+      "\u0000",
+      "\ud800",
+      "__proto__",
+      "' or 1=1 --",
+      1e308,
+      -0,
+    ),
     fc.string({ unit: "binary" }),
     fc.double({ noNaN: true }),
     fc.array(tie("value"), { maxLength: 4 }),
     fc.dictionary(
-      fc.oneof(fc.constantFrom("__proto__", "constructor", "prototype", "id", "json", "meta"), fc.string()),
+      fc.oneof(
+        fc.constantFrom("__proto__", "constructor", "prototype", "id", "json", "meta"),
+        fc.string(),
+      ),
       tie("value"),
       { maxKeys: 4 },
     ),
@@ -269,7 +330,10 @@ Deno.test("any JSON at any field of any procedure is refused or fits, and nothin
         for (const call of doors(entry, bent)) {
           const answer = await field.w.request(call.url, call.init, as);
           const text = await answer.text();
-          assert.ok(answer.status >= 400 && answer.status < 500, `${call.url} ${answer.status} ${text}`);
+          assert.ok(
+            answer.status >= 400 && answer.status < 500,
+            `${call.url} ${answer.status} ${text}`,
+          );
           assert.ok(!insides.test(text.replaceAll(JSON.stringify(value), "")), text);
         }
       }),

@@ -1,6 +1,6 @@
 /** What the service may do in the database, and what it sees before it has said for whom. */
 import assert from "node:assert/strict";
-import { house, furnish } from "./house.ts";
+import { furnish, house } from "./house.ts";
 
 const field = await house();
 const { superuser: ask, tables, w } = field;
@@ -69,7 +69,11 @@ Deno.test("every definer function has a narrow owner, a fixed search path and is
   assert.ok(functions.length > 5);
   for (const { name, owner, config, everyone, by_owner } of functions) {
     assert.ok(owner === "switchboard_worker" || by_owner, `${name} belongs to ${owner}`);
-    assert.match(String(config), /search_path=pg_catalog/, `${name}: set search_path = pg_catalog, public`);
+    assert.match(
+      String(config),
+      /search_path=pg_catalog/,
+      `${name}: set search_path = pg_catalog, public`,
+    );
     assert.equal(everyone, false, `${name}: revoke all on function … from public`);
   }
 });
@@ -111,7 +115,9 @@ Deno.test("without a tenant the service sees no row of any tenant", async () => 
 
 Deno.test("a tenant's transaction leaves nothing behind in its session", async () => {
   await w.as(side.boss).platforms.services.list({});
-  const [row] = await ask("select current_setting('app.tenant_id', true) as tenant, current_user as who");
+  const [row] = await ask(
+    "select current_setting('app.tenant_id', true) as tenant, current_user as who",
+  );
   assert.equal(row?.tenant || null, null);
   assert.notEqual(row?.who, SERVICE);
   await w.close();

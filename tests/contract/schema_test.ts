@@ -51,7 +51,8 @@ const documented = [
   "idx_service_platform_tenant_service",
 ];
 
-const names = (rows: Record<string, unknown>[], key = "name") => rows.map((row) => String(row[key]));
+const names = (rows: Record<string, unknown>[], key = "name") =>
+  rows.map((row) => String(row[key]));
 
 Deno.test("every table belongs to a tenant or is listed as shared", () => {
   for (const { name, isTenant } of all) {
@@ -101,8 +102,10 @@ Deno.test("every policy says what may be seen and what may be written", async ()
 });
 
 Deno.test("every policy for callers reads the tenant with nullif, and none lets everybody write", async () => {
-  const rows = await ask(`select tablename, policyname, cmd, coalesce(qual, '') || coalesce(with_check, '')
-      as text from pg_policies where schemaname = 'public' and roles = '{public}'`);
+  const rows = await ask(
+    `select tablename, policyname, cmd, coalesce(qual, '') || coalesce(with_check, '')
+      as text from pg_policies where schemaname = 'public' and roles = '{public}'`,
+  );
   for (const { tablename, policyname, cmd, text } of rows) {
     const label = `${tablename}.${policyname}`;
     if (label === "platforms.catalogue_read") {
@@ -132,7 +135,10 @@ Deno.test("nothing is granted on partitions, and each lies under a table that is
     where relnamespace = 'public'::regnamespace and relispartition and relkind = 'r'`);
   assert.ok(rows.length >= 8);
   for (const { name, granted } of rows) {
-    assert.ok(!String(granted ?? "").includes("switchboard"), `${name}: revoke what is granted on it`);
+    assert.ok(
+      !String(granted ?? "").includes("switchboard"),
+      `${name}: revoke what is granted on it`,
+    );
   }
 });
 
@@ -144,7 +150,9 @@ Deno.test("every column the code knows is in the database as it says, and the ot
       assert.ok(column instanceof PgColumn);
       return `${toSnakeCase(key)} ${spelled(column.getSQLType())} ${column.notNull}`;
     });
-    const found = there.columns.map(({ name, type, notNull }) => `${name} ${spelled(type)} ${notNull}`);
+    const found = there.columns.map(({ name, type, notNull }) =>
+      `${name} ${spelled(type)} ${notNull}`
+    );
     assert.deepEqual(found.sort(), said.sort(), `${name}: schema and migrations differ`);
   }
   const unknown = all.filter(({ name }) => !drizzleTables.has(name)).map(({ name }) => name);
@@ -165,7 +173,9 @@ Deno.test("every default, not-null and primary key of the code is the database's
 });
 
 Deno.test("every index the documents list exists under its name", async () => {
-  const there = names(await ask("select indexname as name from pg_indexes where schemaname = 'public'"));
+  const there = names(
+    await ask("select indexname as name from pg_indexes where schemaname = 'public'"),
+  );
   assert.deepEqual(documented.filter((name) => !there.includes(name)), []);
 });
 
@@ -195,11 +205,13 @@ Deno.test("every column that holds a secret is sealed", () => {
 });
 
 Deno.test("every link has an index that starts with it, or a reason", async () => {
-  const rows = await ask(`select t.relname as table, (select array_agg(a.attname::text order by k.place)
+  const rows = await ask(
+    `select t.relname as table, (select array_agg(a.attname::text order by k.place)
       from unnest(i.indkey::int2[]) with ordinality k(number, place)
       join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number) as columns
     from pg_index i join pg_class t on t.oid = i.indrelid
-    where t.relnamespace = 'public'::regnamespace and not t.relispartition`);
+    where t.relnamespace = 'public'::regnamespace and not t.relispartition`,
+  );
   const used = new Set<string>();
   for (const { name, links } of all) {
     for (const { columns } of links) {
@@ -210,7 +222,11 @@ Deno.test("every link has an index that starts with it, or a reason", async () =
       assert.ok(unindexed[label], `${label}: no index starts with it; add one, or say why not`);
     }
   }
-  assert.deepEqual(Object.keys(unindexed).filter((label) => !used.has(label)), [], "No longer needed");
+  assert.deepEqual(
+    Object.keys(unindexed).filter((label) => !used.has(label)),
+    [],
+    "No longer needed",
+  );
 });
 
 /** The first columns of an index, in any order: a lookup by all of them can use it. */

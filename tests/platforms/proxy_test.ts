@@ -1,67 +1,9 @@
 /** A request goes through a connected account to the provider's own hosts, and nothing else does. */
 import assert from "node:assert/strict";
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { environment, type Person } from "../kit.ts";
-import { type Far, http, until } from "../outbound/servers.ts";
+import type { Person } from "../kit.ts";
 import type { ApiAnswer } from "../stand_ins/oidc_provider.ts";
-import { connect, count, type House, house, tenantWith, trailOf } from "./accounts.ts";
-
-type Seen = { method: string; url: string; headers: IncomingMessage["headers"]; body: string };
-
-let at: House;
-let far: Far;
-let origin: string;
-let aheadMs = 0;
-/** What the far side does next, and what it has seen. */
-let answer: (request: IncomingMessage, response: ServerResponse) => void;
-let seen: Seen[] = [];
-const lines: string[] = [];
-
-Deno.test.beforeAll(async () => {
-  const env = await environment({ LOG_LEVEL: "debug" });
-  const now = () => new Date(Date.now() + aheadMs);
-  at = await house({ env, now, write: (line) => void lines.push(line) });
-  far = await http(async (request, response) => {
-    let body = "";
-    try {
-      for await (const chunk of request) body += chunk;
-    } catch {
-      return; // The proxy broke the upload off.
-    }
-    seen.push({
-      method: request.method ?? "",
-      url: request.url ?? "",
-      headers: request.headers,
-      body,
-    });
-    answer(request, response);
-  });
-  origin = `http://127.0.0.1:${far.port}`;
-});
-Deno.test.beforeEach(() => {
-  aheadMs = 0;
-  seen = [];
-  answer = (_, response) => void response.end("fine");
-  at.provider.resetCounts();
-});
-Deno.test.afterAll(async () => {
-  await far[Symbol.asyncDispose]();
-  await at[Symbol.asyncDispose]();
-});
-
-async function scene() {
-  const apiHosts = [new URL(at.provider.apiUrl).origin, origin];
-  const tenant = await tenantWith(at, { apiHosts });
-  const { id } = await connect(at, tenant.member, tenant);
-  const { accessToken } = await at.as(tenant.member).platforms.bindings.accessToken({ id });
-  const call = (path: string, init: RequestInit = {}, person: Person | null = tenant.member) =>
-    at.request(`/api/v1/bindings/${id}/proxy/${path}`, init, person);
-  const toFar = (path = "", init: RequestInit = {}) => call(`127.0.0.1:${far.port}${path}`, init);
-  const toApi = (path = "", init: RequestInit = {}) =>
-    call(`${new URL(origin).hostname}:${new URL(at.provider.apiUrl).port}${path}`, init);
-  at.provider.resetCounts();
-  return { tenant, id, accessToken, call, toFar, toApi };
-}
+import { count, tenantWith, trailOf } from "./accounts.ts";
+import { at, far, lines, origin, scene, seen, side } from "./far_side.ts";
 
 Deno.test("the proxy sends method, path, query, body and headers on with the token put in", async () => {
   const { toApi, toFar, accessToken, tenant, id } = await scene();
@@ -122,7 +64,7 @@ Deno.test("the proxy keeps what is the caller's and ours from the provider", asy
 
 Deno.test("the proxy's answer cannot act on our origin or show the token", async () => {
   const { toFar, accessToken } = await scene();
-  answer = (_, response) => {
+  side.answer = (_, response) => {
     response.writeHead(201, {
       "set-cookie": "theirs=1",
       "x-echo": `you sent Bearer ${accessToken}`,
@@ -152,7 +94,7 @@ Deno.test("the proxy's answer cannot act on our origin or show the token", async
 Deno.test("the proxy passes redirects, errors and unchanged answers as they are", async () => {
   const { toFar } = await scene();
   for (const status of [302, 304, 307, 404, 418, 500]) {
-    answer = (_, response) =>
+    side.answer = (_, response) =>
       void response.writeHead(status, { location: "http://127.0.0.1:1/elsewhere" }).end();
     const response = await toFar("/", { redirect: "manual" });
     assert.equal(response.status, status);
@@ -223,106 +165,4 @@ Deno.test("no path leads the proxy to another host", async () => {
     if (isPassed) assert.equal(seen.at(-1)?.headers.host, `127.0.0.1:${far.port}`, path);
   }
   await server.shutdown();
-});
-
-Deno.test("the proxy streams both ways, bounded", async () => {
-  const { toApi, toFar } = await scene();
-  const response = await toApi("/api/stream?chunks=4&everyMs=60");
-  const times: number[] = [];
-  for await (const _ of response.body ?? []) times.push(performance.now());
-  assert.ok((times.at(-1) ?? 0) - (times[0] ?? 0) > 100, "the answer was held back");
-  const chunk = new Uint8Array(1024 * 1024);
-  const megabytes = (most: number) => {
-    let left = most;
-    return new ReadableStream<Uint8Array>({
-      pull: (controller) => left-- > 0 ? controller.enqueue(chunk) : controller.close(),
-    });
-  };
-  const upload = (most: number) => toFar("/upload", { method: "POST", body: megabytes(most) });
-  const fits = await upload(10);
-  assert.equal(fits.status, 200);
-  await fits.body?.cancel();
-  assert.equal(seen.at(-1)?.body.length, 10 * chunk.byteLength);
-  const before = seen.length;
-  const tooMuch = await upload(11);
-  assert.equal(tooMuch.status, 413);
-  await tooMuch.body?.cancel();
-  const said = { "content-length": String(11 * chunk.byteLength) };
-  const declared = await toFar("/upload", { method: "POST", body: "x", headers: said });
-  assert.equal(declared.status, 413);
-  await declared.body?.cancel();
-  assert.equal(seen.length, before);
-});
-
-Deno.test("a caller who goes away takes the provider's connection along", async () => {
-  const { toFar } = await scene();
-  answer = (_, response) => void response.write("first");
-  const gone = new AbortController();
-  const response = await toFar("/endless", { signal: gone.signal });
-  await until(() => far.open() === 1);
-  await response.body?.getReader().cancel();
-  await until(() => far.open() === 0);
-  answer = () => {};
-  const waiting = toFar("/silent", { signal: gone.signal });
-  await until(() => far.open() === 1);
-  gone.abort();
-  await (await waiting).body?.cancel();
-  await until(() => far.open() === 0);
-});
-
-Deno.test("a refused token is renewed once and the request repeated where it can be", async () => {
-  const { toFar, accessToken, tenant } = await scene();
-  answer = (request, response) => {
-    const isOld = request.headers.authorization === `Bearer ${accessToken}`;
-    response.writeHead(isOld ? 401 : 200).end(isOld ? "stale" : "fresh");
-  };
-  const response = await toFar("/mail");
-  assert.deepEqual([response.status, await response.text()], [200, "fresh"]);
-  assert.equal(seen.length, 2);
-  assert.equal(at.provider.counts.refreshRequests, 1);
-  const { entries } = await trailOf(at, tenant.tenantId);
-  assert.equal(count(entries, ({ action }) => action === "binding.proxied"), 1);
-  answer = (_, response) => void response.writeHead(401).end("never");
-  for (let i = 0; i < 5; i++) {
-    const refused = await toFar("/mail");
-    assert.deepEqual([refused.status, await refused.text()], [401, "never"]);
-  }
-  assert.equal(at.provider.counts.refreshRequests, 1, "every 401 caused a refresh");
-});
-
-Deno.test("a refused token is not renewed for a body that is gone, but is for a small one", async () => {
-  const { toFar, accessToken } = await scene();
-  answer = (request, response) => {
-    const isOld = request.headers.authorization === `Bearer ${accessToken}`;
-    response.writeHead(isOld ? 401 : 200).end();
-  };
-  const stream = () => new Blob(["gone"]).stream();
-  const streamed = await toFar("/mail", { method: "POST", body: stream() });
-  assert.equal(streamed.status, 401);
-  assert.equal(at.provider.counts.refreshRequests, 0);
-  const headers = { "content-length": "5" };
-  const small = await toFar("/mail", { method: "POST", body: "small", headers });
-  assert.equal(small.status, 200);
-  assert.deepEqual(seen.map(({ body }) => body), ["gone", "small", "small"]);
-  assert.equal(seen.at(-1)?.headers["content-length"], "5");
-});
-
-Deno.test("the proxy renews a token that is due before it sends anything", async () => {
-  const { toFar, accessToken } = await scene();
-  aheadMs = 3601_000;
-  const response = await toFar("/mail");
-  assert.equal(response.status, 200);
-  await response.body?.cancel();
-  assert.equal(seen.length, 1);
-  assert.notEqual(seen[0]?.headers.authorization, `Bearer ${accessToken}`);
-  assert.equal(at.provider.counts.refreshRequests, 1);
-});
-
-Deno.test("a provider that is away is said so", async () => {
-  const tenant = await tenantWith(at, { apiHosts: ["http://127.0.0.1:9"] });
-  const { id } = await connect(at, tenant.member, tenant);
-  const path = `/api/v1/bindings/${id}/proxy/127.0.0.1:9/x`;
-  const response = await at.request(path, {}, tenant.member);
-  const { code, reason } = await response.json();
-  assert.deepEqual([response.status, code, reason], [502, "ProviderError", "proxy.unreachable"]);
 });

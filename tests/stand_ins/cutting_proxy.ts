@@ -8,6 +8,8 @@ export interface CuttingProxy extends AsyncDisposable {
   readonly url: string;
   /** Breaks the connection at the next `commit`, once. */
   cutNextCommit(cut: Cut): void;
+  /** Breaks every connection, and each new one at once; or lets all through again. */
+  setDown(isDown: boolean): void;
   /** Commits that were dropped so far. */
   readonly cuts: number;
   stop(): Promise<void>;
@@ -19,6 +21,10 @@ export function cuttingProxy(postgresUrl: string): CuttingProxy {
   const open = new Set<Deno.Conn>();
   let next: Cut | undefined;
   let cuts = 0;
+  let isDown = false;
+  const breakAll = () => {
+    for (const connection of open) close(connection);
+  };
   const take = (chunk: Uint8Array): Cut | undefined => {
     if (!next || !/\bcommit\b/i.test(new TextDecoder("latin1").decode(chunk))) return undefined;
     const cut = next;
@@ -28,6 +34,10 @@ export function cuttingProxy(postgresUrl: string): CuttingProxy {
   };
   const serving = (async () => {
     for await (const client of listener) {
+      if (isDown) {
+        close(client);
+        continue;
+      }
       open.add(client);
       carry(client, { hostname: target.hostname, port: Number(target.port) }, take)
         .catch(() => {}).finally(() => open.delete(client));
@@ -38,12 +48,16 @@ export function cuttingProxy(postgresUrl: string): CuttingProxy {
   url.port = String(listener.addr.port);
   const stop = async () => {
     listener.close();
-    for (const connection of open) close(connection);
+    breakAll();
     await serving;
   };
   return {
     url: url.href,
     cutNextCommit: (cut) => void (next = cut),
+    setDown: (down) => {
+      isDown = down;
+      if (down) breakAll();
+    },
     get cuts() {
       return cuts;
     },

@@ -13,6 +13,7 @@ type Module = {
 };
 type Graph = {
   modules: Module[];
+  redirects: Record<string, string>;
   npmPackages: Record<string, { dependencies: string[] }>;
 };
 
@@ -27,11 +28,11 @@ async function graph(): Promise<Graph> {
 }
 
 /** What is loaded before the first request: dynamic imports are followed only when they run. */
-function loadedAtOnce({ modules }: Graph): Module[] {
+function loadedAtOnce({ modules, redirects }: Graph): Module[] {
   const by = new Map(modules.map((module) => [module.specifier, module]));
   const seen = new Set<Module>();
   const visit = (specifier: string) => {
-    const module = by.get(specifier);
+    const module = by.get(redirects[specifier] ?? specifier);
     if (!module || seen.has(module)) return;
     seen.add(module);
     for (const { code, isDynamic } of module.dependencies ?? []) {
