@@ -27,9 +27,8 @@ export type Principals = {
 
 /** Remembers verified keys for KEY_TTL_MS and renews those in use ahead of it, off the caller's path. */
 export function principals(services: Services): Principals {
-  const keys = new LRUCache<string, Known>({ max: 10_000 });
+  const keys = new LRUCache<string, Known>({ maxSize: 10_000, sizeCalculation: () => 1 });
   const readings = new Map<string, Reading>();
-  const used = new LRUCache<string, number>({ max: 10_000 });
   const nowMs = () => services.now().getTime();
 
   /** A reading however many wait for it; what it says is what held at its beginning. */
@@ -67,10 +66,11 @@ export function principals(services: Services): Principals {
     return known.holding;
   }
 
-  function noteUse({ principal: { tenantId, actor: { id } }, lastUsedAtMs }: Holding) {
+  function noteUse(holding: Holding) {
+    const { principal: { tenantId, actor: { id } }, lastUsedAtMs } = holding;
     const atMs = nowMs();
-    if (!id || atMs - Math.max(used.get(id) ?? 0, lastUsedAtMs) < LAST_USED_MS) return;
-    used.set(id, atMs);
+    if (!id || atMs - lastUsedAtMs < LAST_USED_MS) return;
+    holding.lastUsedAtMs = atMs;
     writeUse(services, tenantId, id, atMs)
       .catch((error) => services.log("warn", "last use not written", { error: told(error) }));
   }

@@ -83,7 +83,7 @@ export const state = (state: Binding["state"], stateReason: string | null = null
   isActive: state === "active" || state === "expiring",
 });
 
-/** The columns new tokens change, sealed to the row `id`. A null refresh token is written as null. */
+/** The columns new tokens change, sealed to the row `id`; no refresh token is null. */
 export async function sealedTokens(
   ctx: TxCtx,
   id: string,

@@ -169,7 +169,7 @@ export async function revoke(ctx: TenantCtx, { id }: z.infer<typeof Revoke>) {
   return after;
 }
 
-/** What the provider is to be told: its refresh token ends the grant, its access token at least that. */
+/** What to tell the provider: a refresh token ends the grant, an access token at least itself. */
 async function lastWords(
   ctx: TxCtx,
   row: rows.SealedBinding,

@@ -4,7 +4,7 @@ import type { TenantCtx, TxCtx } from "../context.ts";
 import { Fault } from "../errors.ts";
 import { publish, record } from "../trail.ts";
 
-/** The user who connects: a key acts for the one it belongs to, a guest from above has none here. */
+/** Who connects: a key acts for the user it belongs to, a guest from above has none here. */
 export function personOf({ userId }: TenantCtx): string {
   if (userId !== null) return userId;
   throw new Fault("Forbidden", "connection.no_user", "Only a person of this tenant can connect");

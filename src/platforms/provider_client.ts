@@ -234,7 +234,7 @@ export async function refreshTokens(
 
 const REVOKE_MS = 5_000;
 
-/** Tells the provider that a token is not wanted any more. Best effort: a failure is only logged. */
+/** Tells the provider that a token is not wanted any more. A failure is only logged. */
 export async function revokeAtProvider(ctx: Outside, provider: Provider, token: Secret) {
   if (provider.revocationUrl === null) return;
   try {

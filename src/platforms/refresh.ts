@@ -1,10 +1,10 @@
 /**
- * Refreshes a binding's tokens exactly once, however many callers in however many processes want it.
+ * Refreshes a binding's tokens exactly once, however many callers and processes want it.
  *
  * The row decides and nothing else does: a refresh is claimed by an update that names the version
  * of the token, committed before the provider is asked, and its result is written only where that
- * version and that claim still stand. A refresh token may work once, so a claim whose holder died is
- * tried once more, and then the account honestly needs its person again.
+ * version and that claim still stand. A refresh token may work once, so a claim whose holder died
+ * is tried once more, and then the account honestly needs its person again.
  */
 import { and, eq, inArray, isNull, lt, or, type SQL, sql } from "drizzle-orm";
 import type { Database } from "../../db/client.ts";
@@ -32,7 +32,7 @@ export const usual: Timing = { leaseMs: 30_000, callMs: 20_000, waitMs: 25_000, 
 /** What a caller saw: `isGood` while the token it has may still be handed out. */
 export type Seen = { id: string; tokenVersion: number; isGood: boolean };
 
-/** Refreshes begun on one version of a token before it is given up: the first, and one after a crash. */
+/** Refreshes begun on one version of a token before it is given up: one, and one after a crash. */
 const MOST_ATTEMPTS = 2;
 const COOLEST_MS = 60_000;
 
@@ -223,7 +223,7 @@ const giveUp = (ctx: TenantCtx, claim: Mine, reason: string) =>
     await rows.note(ctx, "binding.needs_reauth", after, { before, after, data: { reason } });
   });
 
-/** The provider could not be asked or gave no verdict: the attempt does not count, but cools down. */
+/** The provider gave no verdict: the attempt does not count, but cools down. */
 const putBack = (ctx: TenantCtx, claim: Mine, failed: ProviderFailure, timing: Timing) =>
   transact(ctx, async (ctx) => {
     const wantedMs = (failed.retryAfterSeconds ?? 0) * 1000;

@@ -101,7 +101,7 @@ function spoiled({ meta }: Entry, { input, secrets }: Required<Example>): unknow
 
 export type Only = {
   entry?: (entry: Entry) => boolean;
-  way?: (way: string) => boolean;
+  way?: (way: string, entry: Entry) => boolean;
   /** Whether the first procedure that gives something away is enough. */
   isShort?: boolean;
 };
@@ -117,7 +117,7 @@ export async function campaign(field: Battlefield, only: Only = {}): Promise<Rep
     const known: Ours = { ids: new Set(await idsOf(h, ours.tenantId)), secrets };
     const before = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
     for (const attack of attacksOn(entry, scene)) {
-      if (only.way && !only.way(attack.way)) continue;
+      if (only.way && !only.way(attack.way, entry)) continue;
       // The tenth guess would close our account, and say so in our trail.
       if (entry.path === "identity.auth.signIn") await unlock(h);
       await strike(field, report, entry.path, attack, known);

@@ -1,4 +1,4 @@
-/** One refresh over several processes: with Redis down, a slow provider, and holders that are killed. */
+/** One refresh over several processes: Redis down, a slow provider, holders that are killed. */
 import assert from "node:assert/strict";
 import { open } from "../../db/client.ts";
 import type { Env } from "../../src/env.ts";
@@ -123,7 +123,7 @@ async function killedHolder(s: Stage) {
   await holder.kill();
 }
 
-Deno.test("a holder killed before its commit costs nothing where tokens do not rotate", async () => {
+Deno.test("a holder killed before its commit costs nothing without rotation", async () => {
   const s = await stage({ rotate: false });
   await killedHolder(s);
   const told = await s.ask([5, 5], brief);
@@ -139,7 +139,7 @@ Deno.test("a holder killed before its commit costs nothing where tokens do not r
   await s.close();
 });
 
-Deno.test("a rotated token lost with its holder is tried once more, then needs_reauth", async () => {
+Deno.test("a rotated token lost with its holder is tried again, then needs_reauth", async () => {
   const s = await stage({ rotate: true });
   await killedHolder(s);
   const told = await s.ask([5, 5], brief);
