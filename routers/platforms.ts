@@ -74,7 +74,7 @@ export const platforms = router({
     accessToken: may("bindings.token")
       .meta({
         ...rest("POST /bindings/{id}/token", "Get a valid access token"),
-        repeatable: "It may refresh at the provider; asking again gives the token that holds",
+        anew: "A token kept for a repeated request would outlive its revocation, and go unaudited",
       })
       .input(bindings.AccessToken).output(bindings.Token).mutation(call(bindings.accessToken)),
     update: may("bindings.update").meta(rest("PUT /bindings/{id}", "Update a connected account"))

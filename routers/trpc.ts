@@ -17,6 +17,8 @@ export type Meta = {
   summary?: string;
   /** Why this mutation is not one transaction: it calls a provider and is repeatable by nature. */
   repeatable?: string;
+  /** Why this mutation is done anew for each request, whatever its Idempotency-Key. */
+  anew?: string;
 };
 
 /** How each procedure's fields are spelled in a refusal. Written once, by mod.ts. */
@@ -94,7 +96,7 @@ export const may = (permission: Permission) =>
     const held: TenantCtx & Replay = admitted(ctx.held, permission);
     const input = await getRawInput(); // Read only now that the caller may.
     checkJson(input); // superjson can build cycles and classes out of harmless JSON.
-    if (type !== "mutation" || held.idempotencyKey === null) {
+    if (type !== "mutation" || held.idempotencyKey === null || meta?.anew !== undefined) {
       return passed(await next({ ctx: { held } }));
     }
     let result: Awaited<ReturnType<typeof next<{ held: typeof held }>>> | undefined;

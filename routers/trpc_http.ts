@@ -34,10 +34,11 @@ export function mountTrpc<E extends Env>(app: Hono<E>, router: Router, host: Trp
       const calls = path.split(",").length;
       if (calls > MAX_BATCH) throw tooMany();
       const held = await host.context(c, calls);
-      const swift = c.req.method === "GET" && queries.has(path)
-        ? await oneQuery(c, router, path, held)
-        : null;
-      const response = swift ?? await handle(c, router, held, host);
+      if (c.req.method === "GET" && queries.has(path)) {
+        const swift = await oneQuery(c, router, path, held, host.limits(c));
+        if (swift) return swift;
+      }
+      const response = await handle(c, router, held, host);
       response.headers.set("Cache-Control", "no-store");
       for (const [name, value] of Object.entries(host.limits(c))) {
         response.headers.set(name, value);
@@ -62,6 +63,7 @@ async function oneQuery(
   router: Router,
   path: string,
   held: Ctx,
+  limits: Record<string, string>,
 ): Promise<Response | null> {
   const isBatch = c.req.query("batch") === "1";
   const text = c.req.query("input");
@@ -82,7 +84,12 @@ async function oneQuery(
     const data: unknown = await callTRPCProcedure({ ...call, signal: undefined });
     const result = { result: { data: superjson.serialize(data) } };
     return new Response(JSON.stringify(isBatch ? [result] : result), {
-      headers: { "content-type": "application/json", vary: "trpc-accept, accept" },
+      headers: {
+        "content-type": "application/json",
+        vary: "trpc-accept, accept",
+        "cache-control": "no-store",
+        ...limits,
+      },
     });
   } catch {
     return null;

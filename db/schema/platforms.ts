@@ -83,6 +83,9 @@ export const platformCredentials = pgTable("platform_credentials", {
   index("idx_platform_credential_platform_id").on(t.tenantId, t.platformId, t.id),
   uniqueIndex("idx_platform_credential_one_active").on(t.tenantId, t.platformId)
     .where(sql`is_active and owner_user_id is null`),
+  uniqueIndex("idx_platform_credential_one_active_of_user")
+    .on(t.tenantId, t.platformId, t.ownerUserId)
+    .where(sql`is_active and owner_user_id is not null`),
   index("idx_platform_credential_platform").on(t.platformId),
   tenantOnly,
 ]);

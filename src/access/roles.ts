@@ -41,21 +41,19 @@ const auditor = all("tenant", [
   "tenants.read",
 ]);
 
-/** An admin sees and ends every binding of the tenant, but uses only their own: a token acts as its person. */
-const admin = union(
-  all("tenant", tenants.filter((p) => !["bindings.token", "bindings.proxy"].includes(p))),
-  member,
-);
+/** Whoever runs a tenant sees and ends every binding, but uses only their own: a token acts as its person. */
+const personal: readonly Permission[] = ["bindings.token", "bindings.proxy"];
+const impersonal = (of: readonly Permission[]) => of.filter((p) => !personal.includes(p));
 
 /** What everybody who is signed in may do, whatever their roles: know who they are, and sign out. */
 const everybodys = all("self", ["users.read", "sessions.revoke"]);
 
 export const systemRoles: Readonly<Record<string, Grants>> = {
-  owner: union(all("subtree", tenants), member),
-  admin,
+  owner: union(all("subtree", impersonal(tenants)), member),
+  admin: union(all("tenant", impersonal(tenants)), member),
   member,
   auditor,
-  operator: all("global", permissions),
+  operator: union(all("global", impersonal(permissions)), member),
 };
 
 /** One row of `effective_grants`: a system role, or one permission of a tenant's own role. */

@@ -112,14 +112,23 @@ export async function write(ctx: TxCtx, input: NewCredential): Promise<Credentia
   );
 }
 
-/** Makes the others of the tenant at this platform inactive. Accounts they connected stay usable. */
-export async function retireOthers(ctx: TxCtx, platformId: string, keep: string | null) {
+/**
+ * Makes the others at this platform inactive: the tenant's, or those of one owner. Accounts they
+ * connected stay usable.
+ */
+export async function retireOthers(
+  ctx: TxCtx,
+  platformId: string,
+  { keep, ownerUserId }: { keep: string | null; ownerUserId: string | null },
+) {
   await ctx.db.update(platformCredentials).set({ isActive: false })
     .where(and(
       eq(platformCredentials.tenantId, ctx.tenantId),
       eq(platformCredentials.platformId, platformId),
       eq(platformCredentials.isActive, true),
-      isNull(platformCredentials.ownerUserId),
+      ownerUserId === null
+        ? isNull(platformCredentials.ownerUserId)
+        : eq(platformCredentials.ownerUserId, ownerUserId),
       keep === null ? undefined : ne(platformCredentials.id, keep),
     ));
 }
@@ -230,23 +239,26 @@ async function sealedSecret(ctx: TxCtx, id: string, secret: string | undefined) 
 
 export const Activate = z.strictObject({ id: z.uuid() });
 
-/** Makes this the one in use: new connections take it, the service's registration points at it. */
+/**
+ * Makes this the one in use: new connections take it. A tenant's own is what the service's
+ * registration then points at; a user's own goes before it for that user alone.
+ */
 export function activate(ctx: TenantCtx, { id }: z.infer<typeof Activate>) {
   return transact(ctx, async (ctx) => {
     const before = await locked(ctx, id);
-    if (before.ownerUserId !== null) {
-      throw conflict("credential.personal", "A user's own credential cannot be the tenant's");
-    }
     if (before.isActive) return before;
-    await retireOthers(ctx, before.platformId, id);
+    const { platformId, ownerUserId } = before;
+    await retireOthers(ctx, platformId, { keep: id, ownerUserId });
     const after = one(
       await ctx.db.update(platformCredentials).set({ isActive: true })
         .where(own(ctx, id)).returning(credentialView),
     );
-    await ctx.db.update(servicePlatforms).set({ credentialId: id }).where(and(
-      eq(servicePlatforms.tenantId, ctx.tenantId),
-      eq(servicePlatforms.platformId, before.platformId),
-    ));
+    if (ownerUserId === null) {
+      await ctx.db.update(servicePlatforms).set({ credentialId: id }).where(and(
+        eq(servicePlatforms.tenantId, ctx.tenantId),
+        eq(servicePlatforms.platformId, platformId),
+      ));
+    }
     await note(ctx, "credential.activated", before, after);
     return after;
   });

@@ -123,7 +123,7 @@ export async function register(ctx: TenantCtx, input: z.infer<typeof Register>) 
       throw invalid("service_name", "Give the name of an active platform of the catalogue");
     }
     await refuseSecond(ctx, platform.id, platform.name);
-    await credentials.retireOthers(ctx, platform.id, null);
+    await credentials.retireOthers(ctx, platform.id, { keep: null, ownerUserId: null });
     const credential = await credentials.write(ctx, { platform, ...config, isActive: true });
     const [made] = await ctx.db.insert(servicePlatforms).values({
       tenantId,
@@ -228,7 +228,7 @@ async function changeCredential(ctx: TxCtx, before: Row, { clientId, clientSecre
   }
   const platform = await activePlatform(ctx, { id: before.platformId });
   if (!platform) throw invalid("service_name", "This platform is not active any more");
-  await credentials.retireOthers(ctx, platform.id, null);
+  await credentials.retireOthers(ctx, platform.id, { keep: null, ownerUserId: null });
   const credential = await credentials.write(ctx, {
     platform,
     clientId,

@@ -1,6 +1,7 @@
 /** A world with a clock of its own, people whose passwords are cheap to check, and a way past row security. */
 import { argon2id } from "hash-wasm";
 import { v7 } from "uuid";
+import type { Database } from "../../db/client.ts";
 import { asSystem } from "../../src/context.ts";
 import * as tenants from "../../src/identity/tenants.ts";
 import type { Limiter } from "../../src/limits/limiter.ts";
@@ -27,20 +28,30 @@ export const patience: Limiter = {
   take: ({ max }) => ({ allowed: true, limit: max, remaining: max, resetSeconds: 1 }),
 };
 
-export async function home() {
+type Row = Record<string, unknown>;
+/** A database, and a way to ask it as the superuser, past every policy. */
+export type Ground = {
+  database: Database;
+  sql: (text: string, params?: unknown[]) => Promise<Row[]>;
+};
+
+async function embeddedGround(): Promise<Ground> {
+  const database = await freshDatabase();
+  const sql: Ground["sql"] = async (text, params = []) =>
+    (await database.client.query<Row>(text, params)).rows;
+  return { database, sql };
+}
+
+export async function home(ground?: Ground) {
   const clock = { ms: Date.now() };
   const lines: string[] = [];
-  const database = await freshDatabase();
+  const { database, sql } = ground ?? await embeddedGround();
   const w = await world({
     database,
     env: await environment({ LOG_LEVEL: "debug" }),
     now: () => new Date(clock.ms),
     write: (line) => void lines.push(line),
   });
-  /** As the superuser, past every policy. */
-  const sql = async (text: string, params: unknown[] = []) =>
-    (await database.client.query<Record<string, unknown>>(text, params)).rows;
-
   const tenantBelow = async (parent = ROOT_TENANT, name = "Harbour Bakery") =>
     (await tenants.create(asSystem(w.process, parent), { name })).id;
 

@@ -65,9 +65,16 @@ const serve = (
   port: number,
 ) => ["serve", "--no-prompt", "--host=127.0.0.1", `--port=${port}`, ...PERMISSIONS.split(" ")];
 
-/** A start that is to fail. */
-export const failedStart = (variables: Variables): Promise<Ran> =>
-  run([...serve(freePort()), "src/main.ts"], variables);
+/** A start that is to fail. One that does not is ended, and its exit code tells. */
+export async function failedStart(variables: Variables): Promise<Ran> {
+  const child = spawn([...serve(freePort()), "src/main.ts"], variables);
+  const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
+  try {
+    return await listened(child).ended;
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
 /** Any program of this project that listens on PORT; ready when it answers /health. */
 export async function listening(args: string[], variables: Variables, port: number) {

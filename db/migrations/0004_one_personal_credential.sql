@@ -1,0 +1,1 @@
+CREATE UNIQUE INDEX "idx_platform_credential_one_active_of_user" ON "platform_credentials" USING btree ("tenant_id","platform_id","owner_user_id") WHERE is_active and owner_user_id is not null;

@@ -1,0 +1,83 @@
+/** What must hold when many act on one row at the same moment, on a Postgres that lets them. */
+import assert from "node:assert/strict";
+import { sql } from "drizzle-orm";
+import { open } from "../../db/client.ts";
+import { principals } from "../../src/access/principals.ts";
+import { type House, house } from "../db/house.ts";
+import { elsewhere, type Home, home, patience } from "./house.ts";
+
+let server: House;
+let h: Home;
+let close = () => Promise.resolve();
+
+Deno.test.beforeAll(async () => {
+  server = await house();
+  const admin = open(server.adminUrl, { poolSize: 2 });
+  h = await home({
+    database: open(server.url, { poolSize: 20 }),
+    sql: (text, params = []) =>
+      admin.query(sql.join(
+        text.split(/\$(\d+)/).map((part, i) =>
+          i % 2 ? sql`${params[Number(part) - 1]}` : sql.raw(part)
+        ),
+      )),
+  });
+  close = async () => {
+    await h.w.close();
+    await admin.close();
+    await server[Symbol.asyncDispose]();
+  };
+});
+Deno.test.afterAll(() => close());
+
+Deno.test("refresh takes one step for twenty at once, and again at each step", async () => {
+  const { email, password, userId } = await h.login(await h.tenantBelow());
+  const { body } = await h.send("/auth/sign-in", { email, password });
+  let token = body.refresh_token;
+  for (let step = 1; step <= 5; step++) {
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => h.send("/auth/refresh", { refresh_token: token })),
+    );
+    assert.deepEqual(answers.map(({ status }) => status), Array(20).fill(200));
+    const next = new Set(answers.map(({ body }) => body.refresh_token));
+    assert.equal(next.size, 1);
+    [token] = next;
+    const [row] = await h.sql("select counter from sessions where owner_user_id = $1", [userId]);
+    assert.equal(row?.counter, step);
+  }
+});
+
+Deno.test("signIn looks at ten passwords of forty sent at once", async () => {
+  const who = await h.login(await h.tenantBelow());
+  const attempt = (password: string) =>
+    h.w.as(null, { limiter: patience, address: elsewhere() }).identity.auth
+      .signIn({ email: who.email, password }).then(() => "in", () => "refused");
+  const answers = await Promise.all(Array.from({ length: 40 }, (_, i) => attempt(`guess ${i}`)));
+  assert.deepEqual(new Set(answers), new Set(["refused"]));
+  assert.equal(await attempt(who.password), "refused");
+  const [row] = await h.sql("select failed_sign_ins from user_security where id = $1", [
+    who.userId,
+  ]);
+  assert.equal(row?.failed_sign_ins, 10);
+});
+
+Deno.test("a key is verified over Postgres, and its last use written once by many processes", async () => {
+  const who = await h.login(await h.tenantBelow(), { role: "admin" });
+  const { key, apiKey } = await h.w.as(who).identity.apiKeys.create({
+    name: "k",
+    scopes: ["audit.read"],
+    expiresAt: new Date(h.clock.ms + 3_600_000),
+  });
+  const processes = Array.from({ length: 10 }, () => principals(h.w.process));
+  const found = await Promise.all(processes.map(({ find }) => find(null, key)));
+  assert.ok(found.every((principal) => principal?.grants["audit.read"] === "tenant"));
+  for (let tries = 0; tries < 100; tries++) {
+    const [row] = await h.sql("select last_used_at from api_keys where id = $1", [apiKey.id]);
+    if (row?.last_used_at) break;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  h.clock.ms += 30_000;
+  assert.ok(await principals(h.w.process).find(null, key));
+  const [row] = await h.sql("select last_used_at from api_keys where id = $1", [apiKey.id]);
+  assert.equal(new Date(String(row?.last_used_at)).getTime(), h.clock.ms - 30_000);
+});
