@@ -3,8 +3,7 @@ import { neonConfig, Pool, type PoolClient } from "@neondatabase/serverless";
 import { type SQL, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/neon-serverless";
 import type { PgDatabase, PgQueryResultHKT } from "drizzle-orm/pg-core";
-// deno-lint-ignore no-import-prefix -- until deno.json names it.
-import pg from "npm:pg@8.23.1";
+import pg from "pg";
 import { isBroken } from "./failures.ts";
 
 /** One type for every driver and for a transaction, so that a verb never knows which it has. */

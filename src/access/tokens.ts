@@ -6,6 +6,7 @@ import { importJWK, type JWK, jwtVerify, SignJWT } from "jose";
 import { LRUCache } from "lru-cache";
 import { v7 } from "uuid";
 import type { Principal } from "../context.ts";
+import { EnvError } from "../env.ts";
 import { decode, encode } from "./permissions.ts";
 
 export const ACCESS_TOKEN_SECONDS = 300;
@@ -50,6 +51,9 @@ function principalOf(claims: Claims): Principal | null {
   };
 }
 
+const unfit = (why: string) =>
+  new EnvError(`Switchboard cannot start:\n  SIGNING_KEYS is not right: ${why}.`);
+
 const signerOf = ({ x, d }: SigningKey) => importJWK({ ...OKP, x, d }, "EdDSA");
 
 /** Halves of two keys would sign tokens that nobody takes: better not to start. */
@@ -59,7 +63,7 @@ async function checkPair(key: SigningKey, verifier: Verifier | undefined) {
   try {
     await jwtVerify(proof, verifier ?? new Uint8Array());
   } catch {
-    throw new Error(`SIGNING_KEYS: x and d of the key ${key.kid} do not belong together`);
+    throw unfit(`x and d of the key ${key.kid} do not belong together`);
   }
 }
 
@@ -72,8 +76,8 @@ export async function tokens(keys: SigningKey[], issuer: string): Promise<Tokens
     ),
   );
   const [current, ...others] = keys.filter((key) => key.state === "current");
-  if (!current || others.length > 0) throw new Error("SIGNING_KEYS: one key must be current");
-  if (verifiers.size < keys.length) throw new Error("SIGNING_KEYS: give each key its own kid");
+  if (!current || others.length > 0) throw unfit("one key must be current");
+  if (verifiers.size < keys.length) throw unfit("give each key its own kid");
   for (const key of keys) await checkPair(key, verifiers.get(key.kid));
   const signer = await signerOf(current);
   const seen = new LRUCache<string, Verified>({ max: 10_000 });

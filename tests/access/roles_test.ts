@@ -66,7 +66,7 @@ Deno.test("grantsOf counts global from the root tenant alone", () => {
   assert.deepEqual(reading(rows, true).grants, { "audit.read": "global" });
   assert.deepEqual(reading(rows, false).grants, { "audit.read": "subtree" });
   const reaches = new Set(Object.values(reading([row({ systemRole: "operator" })]).grants));
-  assert.deepEqual(reaches, new Set(["subtree"]));
+  assert.deepEqual(reaches, new Set(["self", "subtree"]));
 });
 
 Deno.test("grantsOf counts from a tenant above only what reaches down", () => {

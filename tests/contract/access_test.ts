@@ -94,9 +94,9 @@ Deno.test("every permission of the catalogue opens a procedure or a route", () =
   assert.deepEqual(idle, [], "Nothing asks for these permissions: use them or say why here");
 });
 
-Deno.test("every permission is held by some system role, and by operators all of them", () => {
+Deno.test("operators hold every permission", () => {
   for (const permission of permissions) {
-    assert.equal(systemRoles.operator?.[permission], "global", permission);
+    assert.ok(systemRoles.operator?.[permission], `${permission}: add it to src/access/roles.ts`);
   }
 });
 

@@ -241,11 +241,13 @@ Deno.test("S1: a list names its tenant, which must be the token's", async () => 
 
 Deno.test("every good call of every procedure answers what /openapi.json says", async () => {
   for (const entry of entries) {
-    const { input, as } = await example(field, side, entry.path);
+    const { input, as, secrets } = await example(field, side, entry.path);
     const call = rest(entry, input);
     if (!call) continue;
     const response = await w.request(call.url, call.init, as);
     const text = await response.text();
+    const shown = [...secrets, "sb1."].filter((secret) => text.includes(secret));
+    assert.deepEqual(shown, [], `${entry.path} answers with a secret`);
     const place = placeOf(entry);
     assert.equal(response.status, place?.status, `${entry.path}: ${text}`);
     const path = call.url.split("?")[0] ?? "";

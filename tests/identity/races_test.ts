@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { sql } from "drizzle-orm";
 import { open } from "../../db/client.ts";
 import { principals } from "../../src/access/principals.ts";
+import type { Ctx } from "../../src/context.ts";
+import type { Vault } from "../../src/secrets/vault.ts";
 import { type House, house } from "../db/house.ts";
 import { elsewhere, type Home, home, patience } from "./house.ts";
 
@@ -45,6 +47,29 @@ Deno.test("refresh takes one step for twenty at once, and again at each step", a
     const [row] = await h.sql("select counter from sessions where owner_user_id = $1", [userId]);
     assert.equal(row?.counter, step);
   }
+});
+
+Deno.test("refresh never counts back, however long one of two takes", async () => {
+  const { email, password } = await h.login(await h.tenantBelow());
+  const { body } = await h.send("/auth/sign-in", { email, password });
+  const first = String(body.refresh_token);
+  const { secrets } = h.w.process;
+  const begun = Promise.withResolvers<void>();
+  const slow: Vault = {
+    ...secrets,
+    open: async (...place) => { // Between its look at the session and its change of it.
+      begun.resolve();
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      return await secrets.open(...place);
+    },
+  };
+  const trade = async (refreshToken: string, more: Partial<Ctx> = {}) =>
+    (await h.w.as(null, more).identity.auth.refresh({ refreshToken })).refreshToken;
+  const late = trade(first, { secrets: slow });
+  await begun.promise;
+  const last = await trade(await trade(first));
+  await late;
+  assert.match(await trade(last), /_3_/);
 });
 
 Deno.test("signIn looks at ten passwords of forty sent at once", async () => {

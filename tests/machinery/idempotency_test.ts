@@ -8,7 +8,8 @@ import { rest, trpcPost, withHeaders } from "../contract/doors.ts";
 import { ROOT_TENANT } from "../../src/topics.ts";
 
 const DAY_MS = 24 * 3600_000;
-const mutations = entries.filter(({ type, meta }) => type === "mutation" && meta.permission);
+const all = entries.filter(({ type, meta }) => type === "mutation" && meta.permission);
+const mutations = all.filter(({ meta }) => meta.anew === undefined);
 
 let home: House;
 let ours: Side;
@@ -57,6 +58,20 @@ for (const entry of mutations) {
   });
 }
 
+for (const entry of all.filter(({ meta }) => meta.anew !== undefined)) {
+  Deno.test(`${entry.path} takes no heed of the key, and nothing of its answer is kept`, async () => {
+    const { input, as } = await example(home, ours, entry.path);
+    await home.superuser("delete from idempotency_keys");
+    const call = rest(entry, input) ?? trpcPost(entry.path, input);
+    const { url, init } = withHeaders(call, { "idempotency-key": v7() });
+    for (let time = 0; time < 2; time++) {
+      const answer = await told(await home.w.request(url, init, as));
+      assert.ok(answer.status < 300, answer.text);
+    }
+    assert.deepEqual(await kept(), []);
+  });
+}
+
 const secretsIn = (text: string) => text.match(/sb_[a-z]+_\w+|provider-\w+-[\w-]+/g) ?? [];
 
 /** Creates an API key called `name`; answers its id. */
@@ -64,8 +79,8 @@ async function createKey(
   key: string,
   { as = ours.boss, name = "robot", order = ["name", "scopes"] } = {},
 ) {
-  const all: Record<string, unknown> = { name, scopes: ["platforms.read"] };
-  const body = JSON.stringify(Object.fromEntries(order.map((field) => [field, all[field]])));
+  const fields: Record<string, unknown> = { name, scopes: ["platforms.read"] };
+  const body = JSON.stringify(Object.fromEntries(order.map((field) => [field, fields[field]])));
   const headers = { "idempotency-key": key };
   const answer = await home.w.request("/api/v1/api-keys", { method: "POST", headers, body }, as);
   const { api_key, reason, errors } = await answer.json();

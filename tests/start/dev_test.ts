@@ -78,9 +78,7 @@ const shapeOf = (value: unknown): unknown =>
     : typeof value;
 
 Deno.test("scripts/dev.ts killed in its first start begins again, whole", async () => {
-  const moments = Deno.env.get("PROVE")
-    ? [200, 500, 900, 1_300, 1_700, 2_100, 2_500]
-    : [900, 1_800];
+  const moments = Deno.env.get("PROVE") ? [200, 500, 900, 1_300, 1_700, 2_100, 2_500] : [1_200];
   for (const ms of moments) {
     await using home = await laptop();
     const child = new Deno.Command(Deno.execPath(), {
