@@ -16,7 +16,7 @@ export type Session = { accessToken: string; refreshToken: string; expiresAt: nu
 
 export type Client = {
   trpc: TRPCClient<AppRouter>;
-  /** The session as it is now, to be kept by a program that stops and starts; null with an API key. */
+  /** The session as it is now, to be kept by a program that restarts; null with an API key. */
   session(): Session | null;
 };
 

@@ -79,7 +79,7 @@ export const idempotencyKeys = pgTable("idempotency_keys", {
   primaryKey({ columns: [t.tenantId, t.id] }),
   foreignKey({ columns: [t.tenantId], foreignColumns: [tenants.id] }),
   uniqueIndex("idx_idempotency_keys_key").on(t.tenantId, t.principal, t.procedure, t.keyHash),
-  index("idx_idempotency_keys_expires_at").on(t.tenantId, t.expiresAt),
+  index("idx_idempotency_keys_expires_at").on(t.expiresAt), // The sweep goes across tenants.
   tenantOnly,
 ]);
 

@@ -173,6 +173,6 @@ export const oauthFlows = pgTable("oauth_flows", {
     columns: [t.tenantId, t.credentialId],
     foreignColumns: [platformCredentials.tenantId, platformCredentials.id],
   }),
-  index("idx_oauth_flows_expires_at").on(t.tenantId, t.expiresAt),
+  index("idx_oauth_flows_expires_at").on(t.expiresAt),
   tenantOnly,
 ]);

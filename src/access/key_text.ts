@@ -1,6 +1,6 @@
 /**
- * The text of an API key: `sb_<env>_<id>_<secret><checksum>`. The checksum tells a typing error or a
- * random string from a key without a database, and lets secret scanners be sure (as GitHub's tokens do).
+ * The text of an API key: `sb_<env>_<id>_<secret><checksum>`. The checksum tells a typing error or
+ * a random string from a key without a database, and lets secret scanners be sure (as GitHub's do).
  */
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const SECRET_LENGTH = 32;

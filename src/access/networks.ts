@@ -3,8 +3,8 @@ import { createHash } from "node:crypto";
 import { isIPv6 } from "node:net";
 
 /**
- * The network an address counts as: an IPv4 address itself, of IPv6 the first 64 bits, since who has
- * one of a /64 has them all (RFC 6177). Anything else is its own text.
+ * The network an address counts as: an IPv4 address itself, of IPv6 the first 64 bits, since who
+ * has one of a /64 has them all (RFC 6177). Anything else is its own text.
  */
 export function networkOf(address: string): string {
   const bare = address.replace(/%.*$/, "");

@@ -1,4 +1,7 @@
-/** Passwords: argon2id with OWASP's parameters (19 MiB, 2 passes, 1 lane), checked at the same cost for a stranger. */
+/**
+ * Passwords: argon2id with OWASP's parameters (19 MiB, 2 passes, 1 lane), checked at the same cost
+ * for a stranger.
+ */
 import { argon2id, argon2Verify } from "hash-wasm";
 import { turns } from "./turns.ts";
 

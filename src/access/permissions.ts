@@ -1,4 +1,7 @@
-/** The catalogue of permissions: every `resource.action` a caller may be given. Append only: a token names them by position. */
+/**
+ * The catalogue of permissions: every `resource.action` a caller may be given. Append only: a token
+ * names them by position.
+ */
 import type { Grants, Reach } from "../context.ts";
 
 export const permissions = [

@@ -25,7 +25,7 @@ export type Principals = {
   find(authorization: string | null, apiKey: string | null): Promise<Principal | null>;
 };
 
-/** Remembers verified keys for KEY_TTL_MS and renews those in use ahead of it, off the caller's path. */
+/** Remembers keys for KEY_TTL_MS and renews those in use ahead of it, off the caller's path. */
 export function principals(services: Services): Principals {
   const keys = new LRUCache<string, Known>({ maxSize: 10_000, sizeCalculation: () => 1 });
   const readings = new Map<string, Reading>();
@@ -92,7 +92,7 @@ export function principals(services: Services): Principals {
   };
 }
 
-/** At most once a minute, however many processes see the key. It is no change of the key: no version. */
+/** At most once a minute, however many processes see the key. It makes no new version of it. */
 function writeUse(services: Services, tenantId: string, id: string, atMs: number) {
   const [at, before] = [new Date(atMs), new Date(atMs - LAST_USED_MS)];
   return transact(

@@ -45,7 +45,7 @@ const auditor = all("tenant", [
 const personal: readonly Permission[] = ["bindings.token", "bindings.proxy"];
 const impersonal = (of: readonly Permission[]) => of.filter((p) => !personal.includes(p));
 
-/** What everybody who is signed in may do, whatever their roles: know who they are, and sign out. */
+/** What everybody signed in may do, whatever their roles: know who they are, and sign out. */
 const everybodys = all("self", ["users.read", "sessions.revoke"]);
 
 export const systemRoles: Readonly<Record<string, Grants>> = {

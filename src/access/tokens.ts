@@ -14,7 +14,7 @@ export const ACCESS_TOKEN_SECONDS = 300;
 const SKEW_SECONDS = 10;
 const AUDIENCE = "switchboard";
 
-/** A signing key and its part in rotation: `next` is published before it signs, `old` until its tokens end. */
+/** A signing key: `next` is published before it signs, `old` until its tokens end. */
 export type SigningKey = { kid: string; state: "current" | "next" | "old"; x: string; d: string };
 
 const OKP = { kty: "OKP", crv: "Ed25519" } as const;

@@ -1,4 +1,7 @@
-/** API keys: a program acts for its owner with some of the owner's permissions. Shown once, stored as a hash. */
+/**
+ * API keys: a program acts for its owner with some of the owner's permissions. Shown once, stored as
+ * a hash.
+ */
 import { and, desc, eq, lt, sql } from "drizzle-orm";
 import { v7 } from "uuid";
 import { z } from "zod";

@@ -54,8 +54,8 @@ const own = ({ tenantId, userId }: Tried) =>
   and(eq(userSecurity.tenantId, tenantId), eq(userSecurity.id, userId));
 
 /**
- * Counts a try before its password is looked at, so that guesses sent at once are counted like those
- * sent in turn; answers whether it may be looked at. The tenth closes the account, unless it turns
+ * Counts a try before its password is looked at, so that guesses sent at once are counted like
+ * those sent in turn; answers whether it may be looked at. The tenth closes the account, unless it turns
  * out to be right. What is tried while it is closed neither counts nor keeps it closed.
  */
 export function takeTry(ctx: Ctx, tried: Tried): Promise<boolean> {

@@ -25,7 +25,7 @@ import { publish, record } from "../trail.ts";
 import { forget } from "./attempts.ts";
 
 const SESSION_MS = 30 * 24 * 3600_000;
-/** Two tabs that refresh at once both go on; a token older than this is a thief's or its victim's. */
+/** Two tabs that refresh at once both go on; an older token is a thief's or its victim's. */
 const GRACE_MS = 30_000;
 
 export const Tokens = z.object({
@@ -109,7 +109,10 @@ export const Refresh = z.strictObject({
 const ended = () =>
   new Fault("Unauthorized", "refresh_token.refused", "Sign in again: this session is over");
 
-/** Trades a refresh token for the next. The last one used within the grace is answered again; an older one ends the session. */
+/**
+ * Trades a refresh token for the next. The last one used within the grace is answered again; an
+ * older one ends the session.
+ */
 export async function refresh(ctx: Ctx, { refreshToken }: z.infer<typeof Refresh>) {
   const token = readRefreshToken(refreshToken);
   if (!token) throw ended();
@@ -141,7 +144,7 @@ export async function refresh(ctx: Ctx, { refreshToken }: z.infer<typeof Refresh
 const own = (ctx: TenantCtx, id: string) =>
   and(eq(sessions.tenantId, ctx.tenantId), eq(sessions.id, id));
 
-/** The session if it still holds: neither ended nor expired, its user active, every tenant above open. */
+/** The session if it still holds: not ended or expired, its user active, its tenants open. */
 async function heldSession(ctx: TxCtx, id: string) {
   const [row] = await ctx.db.select({
     ownerUserId: sessions.ownerUserId,

@@ -29,7 +29,7 @@ export const Create = z.strictObject({
   systemRole: z.string().max(64),
 });
 
-/** Makes a user with one system role in their own tenant. Without a password they cannot sign in yet. */
+/** Makes a user with one system role in their tenant. Without a password they cannot sign in yet. */
 export async function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
   const { email, displayName, password, systemRole } = input;
   if (!roleOf(systemRole)) {

@@ -1,4 +1,4 @@
-/** What a user may do: the union over what all their roles give, asked of the code and of the database. */
+/** What a user may do: the union over all their roles, asked of the code and of the database. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { v7 } from "uuid";
@@ -101,8 +101,9 @@ async function stage(tenantId: string) {
     what: { role?: string; systemRole?: string; at?: string; from?: string; to?: string },
   ) =>
     h.sql(
-      `insert into role_bindings (tenant_id, id, owner_user_id, applies_to_tenant_id, role_id, system_role,
-       starts_at, ends_at) values ($1, $2, $3, $4, $5, $6, now() + $7::interval, now() + $8::interval)`,
+      `insert into role_bindings
+       (tenant_id, id, owner_user_id, applies_to_tenant_id, role_id, system_role, starts_at, ends_at)
+       values ($1, $2, $3, $4, $5, $6, now() + $7::interval, now() + $8::interval)`,
       [
         tenantId,
         v7(),
@@ -124,7 +125,8 @@ async function stage(tenantId: string) {
     ]);
     for (const [permission, reach] of Object.entries(given)) {
       await h.sql(
-        "insert into permission_bindings (tenant_id, id, role_id, permission, reach) values ($1, $2, $3, $4, $5)",
+        `insert into permission_bindings (tenant_id, id, role_id, permission, reach)
+         values ($1, $2, $3, $4, $5)`,
         [tenantId, v7(), id, permission, reach],
       );
     }
