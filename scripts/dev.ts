@@ -69,7 +69,7 @@ async function main() {
   const server = Deno.serve({
     port,
     onListen: () => greet(world, process.publicUrl, laptop.folder),
-  }, (request, info) => hono.fetch(request, { remoteAddr: info.remoteAddr }));
+  }, (request, info) => hono.fetch(request, info));
   const stop = async () => {
     stopJobs();
     await server.shutdown();

@@ -45,7 +45,8 @@ function contextMaker(services: Services, options: AppOptions) {
   return async (c: AppContext, calls = 1): Promise<Ctx> => {
     const header = (name: string) => c.req.header(name) ?? null;
     const principal = await find(header("authorization"), header("x-api-key"));
-    const address = addressOf(c, options.trustForwardedFor);
+    // Asked of the socket for strangers only: whoever is known is limited by who they are.
+    const address = principal ? "" : addressOf(c, options.trustForwardedFor);
     const asked = principal
       ? [
         { limit: perPrincipal, key: `${principal.actor.type}:${principal.actor.id}` },

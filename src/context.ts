@@ -51,7 +51,7 @@ export type Services = {
 export type Ctx = Services & {
   requestId: string;
   principal: Principal | null;
-  /** The caller's network address, as far as it is known. */
+  /** A stranger's network address, as far as it is known; empty for a principal. */
   address: string;
   userAgent: string | null;
   ifMatch: string | null;

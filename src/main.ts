@@ -72,5 +72,5 @@ const hono = await start().catch((error: unknown) => {
 
 export default {
   fetch: (request: Request, info: Deno.ServeHandlerInfo): Response | Promise<Response> =>
-    hono.fetch(request, { remoteAddr: info.remoteAddr }),
+    hono.fetch(request, info),
 };
