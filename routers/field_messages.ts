@@ -130,9 +130,10 @@ function bound(
 
 /** One sentence for the whole, out of the first few fields. */
 export function summarize(fields: FieldProblem[]): string {
-  const sentences = fields.slice(0, 3).map(({ field, message }) =>
-    message.startsWith("`") || !field ? message : `\`${field}\` ${message}`
-  );
+  const sentences = fields.slice(0, 3).map(({ field, message }) => {
+    if (message.startsWith("`") || !field) return message;
+    return /^[A-Z]/.test(message) ? `\`${field}\`: ${message}` : `\`${field}\` ${message}`;
+  });
   const more = fields.length - sentences.length;
   return sentences.join("; ") + (more > 0 ? `; and ${more} more` : "");
 }

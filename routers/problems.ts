@@ -52,7 +52,11 @@ export function problemOf(
   if (retryAfterSeconds !== undefined) {
     headers["retry-after"] = String(Math.max(0, Math.ceil(retryAfterSeconds)));
   }
-  if (body.status === 401) headers["www-authenticate"] = "Bearer";
+  if (body.status === 401) {
+    // RFC 6750, 3.1: what was sent does not hold, so a new one may be asked for.
+    const isRefused = body.reason === "principal.refused";
+    headers["www-authenticate"] = isRefused ? 'Bearer error="invalid_token"' : "Bearer";
+  }
   return { status: body.status, body, headers };
 }
 

@@ -64,15 +64,17 @@ export const open = t.procedure.use(async ({ next, getRawInput }) => {
   return passed(await next());
 });
 
-const unauthorized = () =>
-  new Fault("Unauthorized", "principal.missing", "Sign in, or send an API key");
+const unauthorized = ({ isRefused }: Ctx) =>
+  isRefused
+    ? new Fault("Unauthorized", "principal.refused", "This token or key does not hold (any more)")
+    : new Fault("Unauthorized", "principal.missing", "Sign in, or send an API key");
 const forbidden = (permission: Permission) =>
   new Fault("Forbidden", "permission.missing", `This needs the permission ${permission}`);
 
 /** What a caller may do here, or why not. */
 export function enter(ctx: Ctx, permission: Permission): TenantCtx {
   const { principal } = ctx;
-  if (!principal) throw unauthorized();
+  if (!principal) throw unauthorized(ctx);
   const reach = principal.grants[permission];
   if (!reach) throw forbidden(permission);
   const { tenantId, actor, userId } = principal;

@@ -27,9 +27,10 @@ export type Field = { key: string; name: string; wire: Wire };
 
 /**
  * Marks a field that is not of the request although it is spelled like one of the schema's own:
- * `clientId` instead of `client_id`. No caller can send the mark, so the schema refuses the name.
+ * `clientId` instead of `client_id`. No schema has the mark (a Unicode noncharacter) in a name, so it
+ * refuses the field.
  */
-export const misnamed = "\0";
+export const misnamed = "\ufdd0";
 
 export const same = (value: unknown): unknown => value;
 

@@ -1,11 +1,12 @@
 /** The invented world a fresh installation on a laptop begins with. */
+import { isNull } from "drizzle-orm";
 import { platforms } from "../db/schema/platforms.ts";
 import { asSystem, type Services, transact } from "../src/context.ts";
 import * as tenants from "../src/identity/tenants.ts";
 import * as users from "../src/identity/users.ts";
+import * as catalogue from "../src/platforms/catalogue.ts";
 import { providers } from "../src/platforms/providers.ts";
 import { ROOT_TENANT } from "../src/topics.ts";
-import { publish, record } from "../src/trail.ts";
 
 type SignIn = { email: string; password: string };
 export type DemoWorld = {
@@ -51,38 +52,12 @@ export async function seedOperator(services: Services, email: string, displayNam
 /** Puts every provider of the list into the catalogue that is not there yet; answers how many. */
 export function seedCatalogue(services: Services): Promise<number> {
   return transact(asSystem(services, ROOT_TENANT), async (ctx) => {
-    let made = 0;
-    for (const provider of providers) {
-      const [platform] = await ctx.db.insert(platforms).values({
-        name: provider.name,
-        description: provider.description,
-        serviceType: provider.serviceType,
-        authKind: provider.authKind,
-        authUrl: provider.authUrl,
-        tokenUrl: provider.tokenUrl,
-        revocationUrl: provider.revocationUrl,
-        userinfoUrl: provider.userinfoUrl,
-        apiHosts: provider.apiHosts,
-        defaultScopes: provider.defaultScopes,
-        documentationUrl: provider.documentationUrl,
-        metadata: provider.metadata,
-        quirks: provider.quirks,
-      }).onConflictDoNothing().returning();
-      if (!platform) continue;
-      made++;
-      const { id: subjectId, name, serviceType, metadata } = platform;
-      const action = "platform.created";
-      await record(ctx, {
-        action,
-        subjectType: "platform",
-        subjectId,
-        before: null,
-        after: { name, serviceType },
-      });
-      const data = { name, serviceType, metadata };
-      await publish(ctx, { type: action, source: "/platforms", subjectId, data });
-    }
-    return made;
+    const rows = await ctx.db.select({ name: platforms.name }).from(platforms)
+      .where(isNull(platforms.deletedAt));
+    const known = new Set(rows.map(({ name }) => name.toLowerCase()));
+    const missing = providers.filter(({ name }) => !known.has(name.toLowerCase()));
+    for (const provider of missing) await catalogue.create(ctx, provider);
+    return missing.length;
   });
 }
 

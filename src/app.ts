@@ -72,6 +72,7 @@ function contextMaker(services: Services, options: AppOptions) {
       ...services,
       requestId: requestIdOf(c),
       principal,
+      isRefused: !principal && Boolean(c.req.header("authorization") ?? c.req.header("x-api-key")),
       address,
       userAgent: header("user-agent"),
       ifMatch: header("if-match"),

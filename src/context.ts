@@ -51,6 +51,8 @@ export type Services = {
 export type Ctx = Services & {
   requestId: string;
   principal: Principal | null;
+  /** A token or key was sent and does not hold. */
+  isRefused?: boolean | undefined;
   /** A stranger's network address, as far as it is known; empty for a principal. */
   address: string;
   userAgent: string | null;

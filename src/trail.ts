@@ -21,6 +21,12 @@ export function diffOf(before: Row | null, after: Row | null): Diff {
   );
 }
 
+/** What an update came to, for its event: each changed field's new value by its wire name. */
+export function changesOf(before: Row, after: Row): Row {
+  const { updated_at: _, ...diff } = diffOf(before, after);
+  return Object.fromEntries(Object.entries(diff).map(([name, change]) => [name, change.after]));
+}
+
 export type Change = {
   /** What was done, as the documents spell it: `platform.registered`. */
   action: string;

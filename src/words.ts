@@ -2,7 +2,7 @@
 import { z } from "zod";
 
 export const name = (what = "a name") =>
-  z.string().trim().min(1, `Give ${what}`).max(255, "Give at most 255 characters")
+  z.string().normalize("NFC").trim().min(1, `Give ${what}`).max(255, "Give at most 255 characters")
     .refine((text) => !/\p{Cc}/u.test(text), "Give text without control characters");
 
 /** Free-form JSON of a caller's own, at most 16 KiB as text. Its keys are never touched. */

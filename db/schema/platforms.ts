@@ -106,8 +106,8 @@ export const servicePlatforms = pgTable("service_platforms", {
     columns: [t.tenantId, t.credentialId],
     foreignColumns: [platformCredentials.tenantId, platformCredentials.id],
   }),
-  uniqueIndex("idx_service_platform_tenant_service").on(t.tenantId, t.serviceName),
-  uniqueIndex("idx_service_platform_tenant_platform").on(t.tenantId, t.platformId),
+  index("idx_service_platform_tenant_service").on(t.tenantId, t.serviceName),
+  uniqueIndex("idx_service_platform_tenant_platform").on(t.tenantId, t.platformId), // One per service.
   index("idx_service_platform_platform").on(t.platformId),
   tenantOnly,
 ]);

@@ -13,8 +13,8 @@ import { faultCodes } from "../fault_codes.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found, given, one } from "../rows.ts";
 import { ROOT_TENANT } from "../topics.ts";
-import { moved, publish, record } from "../trail.ts";
-import { snake } from "../wire_names.ts";
+import { changesOf, moved, publish, record } from "../trail.ts";
+import { snakeFields } from "../wire_names.ts";
 import { metadata, name, origin, scopes, webAddress } from "../words.ts";
 import { Quirks } from "./quirks.ts";
 
@@ -36,7 +36,7 @@ export const Platform = z.object({
   apiHosts: z.array(z.string().max(255)).max(20),
   defaultScopes: z.array(z.string().max(255)).max(100),
   documentationUrl: z.string().max(2048).nullable(),
-  quirks: z.record(z.string(), z.unknown()),
+  quirks: Quirks.partial(),
   createdAt: z.date(),
   updatedAt: z.date(),
 }).meta({ id: "Platform" });
@@ -177,9 +177,7 @@ export function update(ctx: TenantCtx, { id, ...input }: z.infer<typeof Update>)
         updatedAt: sql`greatest(clock_timestamp(), updated_at + interval '1 millisecond')`,
       }).where(known(id)).returning(view),
     );
-    const changes = Object.fromEntries(
-      Object.keys(input).map((field) => [snake(field), Reflect.get(after, field)]),
-    );
+    const changes = changesOf(trail(before), trail(after));
     await note(ctx, "platform.updated", before, after, { changes, updatedBy: ctx.actor.id });
     return after;
   });
@@ -257,6 +255,8 @@ async function refuseRename(ctx: TxCtx, { id }: Platform, name: string) {
   if (other && other.id !== id) throw taken(name);
 }
 
+const trail = (platform: Platform) => ({ ...platform, quirks: snakeFields(platform.quirks) });
+
 async function note(
   ctx: TxCtx,
   action: string,
@@ -265,7 +265,13 @@ async function note(
   data: Record<string, unknown>,
 ) {
   const subjectId = (after ?? before)?.id ?? "";
-  await record(ctx, { action, subjectType: "platform", subjectId, before, after });
+  await record(ctx, {
+    action,
+    subjectType: "platform",
+    subjectId,
+    before: before && trail(before),
+    after: after && trail(after),
+  });
   await publish(ctx, {
     type: action,
     source: "/platforms",

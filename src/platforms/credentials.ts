@@ -52,6 +52,9 @@ export const clientIdWord = z.string().trim().min(1, "Give the client id the pla
   .max(512);
 export const clientSecretWord = z.string().min(1, "Give the client secret the platform issued")
   .max(4096);
+/** Where a secret is new, the mask is somebody's copy of an answer and not one. */
+export const newSecretWord = clientSecretWord
+  .refine((secret) => secret !== MASK, "Give the client secret itself, not the mask of an answer");
 const fields = {
   name: name("a name to tell it by"),
   authUrl: webAddress.nullish(),
@@ -136,7 +139,7 @@ export async function retireOthers(
 export const Create = z.strictObject({
   serviceName: name("the platform's name"),
   clientId: clientIdWord,
-  clientSecret: clientSecretWord,
+  clientSecret: newSecretWord,
   name: fields.name.default("default"),
   ownerUserId: z.uuid().nullish(),
   authUrl: fields.authUrl,
@@ -246,6 +249,7 @@ export const Activate = z.strictObject({ id: z.uuid() });
 export function activate(ctx: TenantCtx, { id }: z.infer<typeof Activate>) {
   return transact(ctx, async (ctx) => {
     const before = await locked(ctx, id);
+    requireMatch(ctx.ifMatch, before);
     if (before.isActive) return before;
     const { platformId, ownerUserId } = before;
     await retireOthers(ctx, platformId, { keep: id, ownerUserId });
@@ -270,6 +274,7 @@ export const Deactivate = z.strictObject({ id: z.uuid() });
 export function deactivate(ctx: TenantCtx, { id }: z.infer<typeof Deactivate>) {
   return transact(ctx, async (ctx) => {
     const before = await locked(ctx, id);
+    requireMatch(ctx.ifMatch, before);
     if (!before.isActive) return before;
     const [user] = await ctx.db.select({ id: servicePlatforms.id }).from(servicePlatforms)
       .where(and(

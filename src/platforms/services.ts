@@ -14,7 +14,7 @@ import { requireMatch } from "../etags.ts";
 import { faultCodes } from "../fault_codes.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { found, given, one } from "../rows.ts";
-import { moved, publish, record } from "../trail.ts";
+import { changesOf, moved, publish, record } from "../trail.ts";
 import { metadata, name } from "../words.ts";
 import { activePlatform } from "./catalogue.ts";
 import * as credentials from "./credentials.ts";
@@ -100,12 +100,15 @@ export const Answer = z.object({
 const additionalData = metadata.nullish();
 const providerTenantId = z.string().max(255, "Give at most 255 characters").nullish();
 
+/** S1 names the tenant in its requests. */
+const tenantId = z.uuid().optional();
+
 export const Register = z.strictObject({
-  tenantId: z.uuid().optional(),
+  tenantId,
   serviceName: name("the service's name"),
   config: z.strictObject({
     clientId: credentials.clientIdWord,
-    clientSecret: credentials.clientSecretWord,
+    clientSecret: credentials.newSecretWord,
     tenantId: providerTenantId,
     additionalData,
   }).register(faultCodes, { code: "InvalidPlatformConfig" }),
@@ -170,12 +173,16 @@ async function refuseSecond(ctx: TxCtx, platformId: string, serviceName: string)
   }
 }
 
-export const Get = z.strictObject({ id: z.uuid() });
+export const Get = z.strictObject({ id: z.uuid(), tenantId });
 
 /** One registration, from the cache when it is there. */
-export function get(ctx: TenantCtx, { id }: z.infer<typeof Get>): Promise<ServicePlatform> {
+export async function get(
+  ctx: TenantCtx,
+  { id, tenantId }: z.infer<typeof Get>,
+): Promise<ServicePlatform> {
+  sameTenant(ctx, tenantId);
   const place = { tenantId: ctx.tenantId, topic: "service_platforms", key: id };
-  return cached(
+  return await cached(
     ctx,
     place,
     () => read(ctx, async (ctx) => viewOf(await rowOf(ctx, id))),
@@ -184,6 +191,7 @@ export function get(ctx: TenantCtx, { id }: z.infer<typeof Get>): Promise<Servic
 
 export const Update = z.strictObject({
   id: z.uuid(),
+  tenantId,
   config: z.strictObject({
     clientId: credentials.clientIdWord.optional(),
     clientSecret: credentials.clientSecretWord.optional(),
@@ -193,7 +201,9 @@ export const Update = z.strictObject({
 });
 
 /** Changes the parts of the config given. Another client id becomes a credential of its own. */
-export async function update(ctx: TenantCtx, { id, config = {} }: z.infer<typeof Update>) {
+export async function update(ctx: TenantCtx, input: z.infer<typeof Update>) {
+  const { id, config = {} } = input;
+  sameTenant(ctx, input.tenantId);
   await ctx.secrets.ready(ctx);
   return await transact(ctx, async (ctx) => {
     const before = await locked(ctx, id);
@@ -204,7 +214,7 @@ export async function update(ctx: TenantCtx, { id, config = {} }: z.infer<typeof
       ...given({ providerTenantId: config.tenantId, additionalData: config.additionalData }),
     });
     const after = await rowOf(ctx, id);
-    const changes = { config: publicConfig(after) };
+    const changes = changesOf(trail(before), trail(after));
     await note(ctx, "platform.updated", before, after, { changes, updatedBy: ctx.actor.id });
     return viewOf(after);
   });
@@ -229,29 +239,31 @@ async function changeCredential(ctx: TxCtx, before: Row, { clientId, clientSecre
   const platform = await activePlatform(ctx, { id: before.platformId });
   if (!platform) throw invalid("service_name", "This platform is not active any more");
   await credentials.retireOthers(ctx, platform.id, { keep: null, ownerUserId: null });
-  const credential = await credentials.write(ctx, {
-    platform,
-    clientId,
-    clientSecret,
-    isActive: true,
+  // What else was set up for the old client holds for the new one.
+  const { name, authUrl, tokenUrl, redirectUris, scopes } = await credentials.get(ctx, {
+    id: before.credentialId,
   });
-  return credential.id;
+  const kept = { name, authUrl, tokenUrl, redirectUris, scopes };
+  const made = { platform, clientId, clientSecret, isActive: true, ...kept };
+  return (await credentials.write(ctx, made)).id;
 }
 
-export const Deactivate = z.strictObject({ id: z.uuid() });
+export const Deactivate = Get;
 
 /** Leaves the service out of every integration flow. */
-export const deactivate = (ctx: TenantCtx, { id }: z.infer<typeof Deactivate>) =>
-  turn(ctx, id, false);
+export const deactivate = (ctx: TenantCtx, input: z.infer<typeof Deactivate>) =>
+  turn(ctx, input, false);
 
-export const Activate = z.strictObject({ id: z.uuid() });
+export const Activate = Get;
 
 /** Puts a deactivated service back into use. Its platform must be active. */
-export const activate = (ctx: TenantCtx, { id }: z.infer<typeof Activate>) => turn(ctx, id, true);
+export const activate = (ctx: TenantCtx, input: z.infer<typeof Activate>) => turn(ctx, input, true);
 
-function turn(ctx: TenantCtx, id: string, isActive: boolean) {
-  return transact(ctx, async (ctx) => {
+async function turn(ctx: TenantCtx, { id, tenantId }: z.infer<typeof Get>, isActive: boolean) {
+  sameTenant(ctx, tenantId);
+  return await transact(ctx, async (ctx) => {
     const before = await locked(ctx, id);
+    requireMatch(ctx.ifMatch, before);
     const done = `${before.serviceName} is ${isActive ? "active" : "deactivated"}`;
     if (before.isActive === isActive) return answer(before, done);
     await touch(ctx, id, { isActive });
@@ -266,7 +278,7 @@ function turn(ctx: TenantCtx, id: string, isActive: boolean) {
 }
 
 export const List = z.strictObject({
-  tenantId: z.uuid().optional(),
+  tenantId,
   serviceName: name("the service's name").optional(),
   isActive: z.boolean().optional(),
   ...page,
@@ -280,7 +292,9 @@ export function list(ctx: TenantCtx, input: z.infer<typeof List>) {
     const rows = await select(ctx)
       .where(and(
         eq(servicePlatforms.tenantId, ctx.tenantId),
-        input.serviceName ? eq(servicePlatforms.serviceName, input.serviceName) : undefined,
+        input.serviceName
+          ? sql`lower(${servicePlatforms.serviceName}) = lower(${input.serviceName})`
+          : undefined,
         input.isActive === undefined ? undefined : eq(servicePlatforms.isActive, input.isActive),
         input.cursor ? lt(servicePlatforms.id, input.cursor) : undefined,
       ))
