@@ -73,6 +73,13 @@ export function styleOf(prefer: string | null | undefined): Style {
   return plain;
 }
 
+/** A Prefer header without the preference that is ours; null when nothing is left of it. */
+export function withoutStyle(prefer: string): string | null {
+  const left = split(prefer, ",").filter((preference) => styleOf(preference) === plain)
+    .map((preference) => preference.trim()).filter((preference) => preference !== "");
+  return left.length > 0 ? left.join(", ") : null;
+}
+
 /** Splits where the separator stands outside quotes. One pass: callers choose this text. */
 function split(text: string, separator: string): string[] {
   const parts: string[] = [];

@@ -1,8 +1,9 @@
 /** The reference at `/docs`: a page that reads `/openapi.json` and fetches nothing from elsewhere. */
-import type { Context, Env, Hono } from "hono";
+import type { Context, Env, Handler, Hono } from "hono";
 import { faults } from "../src/errors.ts";
 import type { Document } from "./openapi.ts";
 import { broken } from "./problems.ts";
+import { type Host, mountPage } from "./rest.ts";
 
 /**
  * Nothing but our own origin, enforced by the browser. The reader sets styles on its elements; what
@@ -20,7 +21,7 @@ const policy = [
   "frame-ancestors 'none'",
 ].join("; ");
 
-const page = `<!doctype html>
+const shell = `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -76,29 +77,30 @@ function lazily(make: () => Promise<string> | string): () => Promise<Asset> {
 }
 
 /** `/docs`, its script, `/openapi.json`, and `/problems/{code}`, where a problem's `type` leads. */
-export function mountDocs<E extends Env>(app: Hono<E>, makeDocument: () => Document): void {
+export function mountDocs<E extends Env>(
+  app: Hono<E>,
+  makeDocument: () => Document,
+  host: Pick<Host<E>, "requestId" | "report">,
+): void {
   const assets = {
-    page: lazily(() => page),
+    page: lazily(() => shell),
     script: lazily(script),
     style: lazily(style),
     document: lazily(() => JSON.stringify(makeDocument())),
   };
-  app.get("/docs", async (c) => {
+  const page = (path: string, handler: Handler<E>) => mountPage(app, path, handler, host);
+  page("/docs", async (c) => {
     c.header("Content-Security-Policy", policy);
     return answer(c, await assets.page(), "text/html", 300);
   });
-  app.get(
+  page(
     "/docs/reader.js",
     async (c) => answer(c, await assets.script(), "text/javascript", 86_400),
   );
-  app.get("/docs/reader.css", async (c) => answer(c, await assets.style(), "text/css", 86_400));
-  app.get(
-    "/openapi.json",
-    async (c) => answer(c, await assets.document(), "application/json", 300),
-  );
-  app.get("/problems/:code", async (c, next) => {
-    const code = c.req.param("code");
-    const known = explained.get(code);
+  page("/docs/reader.css", async (c) => answer(c, await assets.style(), "text/css", 86_400));
+  page("/openapi.json", async (c) => answer(c, await assets.document(), "application/json", 300));
+  page("/problems/:code", async (c, next) => {
+    const known = explained.get(c.req.param("code") ?? "");
     if (!known) return await next();
     return answer(c, await assetOf(known), "text/html", 86_400);
   });

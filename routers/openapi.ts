@@ -22,6 +22,8 @@ export type About = {
   license: { name: string; url: string };
   /** What each domain is about, by the first word of its procedures' paths. */
   domains: Record<string, string>;
+  /** Statuses some procedures answer beyond the usual, by the procedure's path. */
+  more?: Record<string, readonly number[]>;
   /** Path items of what is not a procedure: health, keys, callbacks. */
   extra?: { paths: Record<string, Json>; tags?: { name: string; description: string }[] };
 };
@@ -31,10 +33,16 @@ export function openApiOf(router: AnyTRPCRouter, about: About): Document {
   const book = openBook();
   const paths: Record<string, Json> = {};
   const domains = new Set<string>();
-  for (const entry of restEntriesOf(router)) {
+  const entries = restEntriesOf(router);
+  const gone = Object.keys(about.more ?? {}).find((name) =>
+    !entries.some(({ path }) => path === name)
+  );
+  if (gone) throw new Error(`${gone} is no procedure that REST serves`);
+  for (const entry of entries) {
     const { path, method } = entry.rest;
     domains.add(entry.path.split(".")[0] ?? entry.path);
-    paths[path] = { ...paths[path], [method.toLowerCase()]: operationOf(entry, book) };
+    const beside = { entries, more: about.more?.[entry.path] ?? [] };
+    paths[path] = { ...paths[path], [method.toLowerCase()]: operationOf(entry, book, beside) };
   }
   const named = [...domains].map((name) => ({
     name,

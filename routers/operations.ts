@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { faults } from "../src/errors.ts";
 import { snake } from "../src/wire_names.ts";
-import { type RestEntry, subjectKey } from "./procedures.ts";
+import { type RestEntry, subjectKey, taggedSchema } from "./procedures.ts";
 import type { Book, Json } from "./schemas.ts";
 
 /** Which component answers a status; several codes share one. */
@@ -18,21 +18,53 @@ export const refusals: Record<number, string> = {
   422: "IdempotencyKeyReused",
   429: "TooManyRequests",
   500: "InternalError",
+  502: "ProviderFailed",
   503: "Unavailable",
+  504: "ProviderTimeout",
 };
 
 /** `platforms.services.register` is `PlatformsServicesRegister`. */
 const typeName = (path: string) =>
   path.replaceAll(/(?:^|[._])(.)/g, (_, first) => first.toUpperCase());
 
-export function operationOf(entry: RestEntry, book: Book): Json {
-  const { path, rest, meta, type } = entry;
+/** What an operation's own entry does not say. */
+export type Beside = {
+  /** All operations, this one among them. */
+  entries: RestEntry[];
+  /** Statuses beyond those any operation may answer. */
+  more: readonly number[];
+};
+
+/** Whose Idempotency-Key is heeded: who asks must be known, and the work be worth repeating. */
+const isKeyed = ({ type, meta }: RestEntry) =>
+  type === "mutation" && meta.permission !== undefined && meta.anew === undefined;
+
+const collectionOf = (path: string) => path.split("/{")[0];
+
+/**
+ * Whether a mutation heeds If-Match: its path names one resource, and it changes or deletes that
+ * one. It does so when it answers what making or reading an entry of the collection answers:
+ * `POST /connections/{id}/complete` answers a binding, which its path does not name.
+ */
+function heedsMatch({ type, rest, output }: RestEntry, entries: RestEntry[]): boolean {
+  if (type !== "mutation" || !rest.path.includes("{")) return false;
+  const collection = collectionOf(rest.path);
+  const resources = entries.filter(({ rest: { method, path } }) =>
+    collectionOf(path) === collection &&
+    (path === collection ? method === "POST" : method === "GET" && path.endsWith("}"))
+  ).map((entry) => taggedSchema(entry.output)).filter((schema) => schema !== null);
+  if (rest.method === "DELETE") return resources.length > 0;
+  return resources.some((schema) => schema === taggedSchema(output));
+}
+
+export function operationOf(entry: RestEntry, book: Book, { entries, more }: Beside): Json {
+  const { path, rest, meta } = entry;
   const { parameters, body } = requestOf(entry, book);
   const { permission } = meta;
   const isTagged = subjectKey(entry.output) !== null;
-  const canMatch = type === "mutation" && isTagged && rest.path.includes("{");
+  const canMatch = heedsMatch(entry, entries);
   const headers = [
-    ...type === "mutation" ? ["IdempotencyKey"] : [],
+    ...isKeyed(entry) ? ["IdempotencyKey"] : [],
     ...canMatch ? ["IfMatch"] : [],
     ...isTagged && rest.method === "GET" ? ["IfNoneMatch"] : [],
     ...rest.status === 204 ? [] : ["Prefer"],
@@ -49,7 +81,10 @@ export function operationOf(entry: RestEntry, book: Book): Json {
       ...headers.map((name) => ({ $ref: `#/components/parameters/${name}` })),
     ],
     ...(body ? { requestBody: body } : {}),
-    responses: { ...success(entry, book), ...failures(entry, body !== null, canMatch) },
+    responses: {
+      ...success(entry, book),
+      ...failures(entry, { hasBody: body !== null, canMatch, more }),
+    },
   };
 }
 
@@ -150,22 +185,23 @@ const namesAnother = (input: RestEntry["input"]) =>
   Object.keys(input.shape).some((key) => key.endsWith("Id") || key === "serviceName");
 
 function failures(
-  { rest, type, meta, input }: RestEntry,
-  hasBody: boolean,
-  canMatch: boolean,
+  entry: RestEntry,
+  { hasBody, canMatch, more }: { hasBody: boolean; canMatch: boolean; more: readonly number[] },
 ): Json {
-  const isMutation = type === "mutation";
+  const { rest, type, meta, input } = entry;
   const statuses = [
     400,
     401,
     ...meta.permission ? [403] : [],
     ...rest.path.includes("{") || namesAnother(input) ? [404] : [],
-    ...isMutation ? [409, 422] : [],
+    ...type === "mutation" ? [409] : [],
     ...canMatch ? [412] : [],
     ...hasBody ? [413, 415] : [],
+    ...isKeyed(entry) ? [422] : [],
     429,
     500,
     503,
+    ...more,
   ];
   return Object.fromEntries(
     statuses.map((status) => [status, { $ref: `#/components/responses/${refusals[status]}` }]),

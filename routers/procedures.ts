@@ -88,6 +88,14 @@ export function subjectKey(output: z.core.$ZodType): { key: string | null } | nu
   return keys.length === 1 && keys[0] !== undefined ? { key: keys[0] } : null;
 }
 
+/** The schema of the resource an answer speaks of, if its versions have tags. */
+export function taggedSchema(output: z.core.$ZodType): z.core.$ZodType | null {
+  const [place, schema] = [subjectKey(output), bare(output)];
+  if (!place || !(schema instanceof z.ZodObject)) return null;
+  const subject = place.key === null ? schema : bare(schema.shape[place.key] ?? z.never());
+  return subject instanceof z.ZodObject && "updatedAt" in subject.shape ? subject : null;
+}
+
 /** The resource an answer speaks of, found where `subjectKey` said. */
 export function subjectOf(
   data: unknown,

@@ -3,6 +3,7 @@ import type { Context, Env, Hono } from "hono";
 import type { Ctx } from "../src/context.ts";
 import { Fault, notFound } from "../src/errors.ts";
 import { type Forward, forward, MAX_REQUEST_BYTES } from "../src/platforms/proxy.ts";
+import { withoutStyle } from "./conventions.ts";
 import { readBytes } from "./json.ts";
 import { failed, type Host } from "./rest.ts";
 import type { Json } from "./schemas.ts";
@@ -44,10 +45,19 @@ async function forwardOf(request: Request): Promise<Forward> {
     method: request.method,
     path: path ?? "",
     query: query ?? "",
-    headers: request.headers,
+    headers: theirs(request.headers),
     body: await bodyOf(request),
     signal: request.signal,
   };
+}
+
+/** What is said to the provider: of the preferences, all but the one that only we know. */
+function theirs(given: Headers): Headers {
+  const headers = new Headers(given);
+  const prefer = withoutStyle(given.get("prefer") ?? "");
+  if (prefer === null) headers.delete("prefer");
+  else headers.set("prefer", prefer);
+  return headers;
 }
 
 const MAX_KEPT_BYTES = 1024 * 1024;
@@ -116,9 +126,12 @@ const operation = (method: string): Json => ({
         403: "Forbidden",
         404: "NotFound",
         409: "Conflict",
+        413: "PayloadTooLarge",
         429: "TooManyRequests",
         500: "InternalError",
+        502: "ProviderFailed",
         503: "Unavailable",
+        504: "ProviderTimeout",
       }).map(([status, name]) => [status, refusal(name)]),
     ),
   },

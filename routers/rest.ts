@@ -1,6 +1,6 @@
 /** The REST face of the procedures: one route each, with the documents' paths and status codes. */
 import { type AnyTRPCRouter, callTRPCProcedure } from "@trpc/server";
-import type { Context, Env, Hono } from "hono";
+import type { Context, Env, Handler, Hono, Next } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { Fault } from "../src/errors.ts";
 import { etagOf, isListed } from "../src/etags.ts";
@@ -129,12 +129,34 @@ export const noSuchPath = <E extends Env>(
   host: Pick<Host<E>, "requestId" | "report">,
 ): Response => failed(c, new Fault("NotFound", "path.not_found", "There is nothing here"), host);
 
-function refuseMethod<E extends Env>(methods: string[], host: Host<E>) {
-  const allowed = [...methods, ...methods.includes("GET") ? ["HEAD"] : [], "OPTIONS"].join(", ");
-  return (c: Context<E>): Response => {
+/** `Allow` of a path that takes these methods. */
+export const allowOf = (methods: string[]) =>
+  [...methods, "OPTIONS"].flatMap((method) => method === "GET" ? ["GET", "HEAD"] : [method])
+    .join(", ");
+
+/** Answers OPTIONS, and 405 to a method that is not of these. */
+function refuseMethod<E extends Env>(
+  methods: string[],
+  host: Pick<Host<E>, "requestId" | "report">,
+) {
+  const allowed = allowOf(methods);
+  return async (c: Context<E>, next: Next): Promise<Response | void> => {
+    const { method } = c.req;
+    if (methods.includes(method === "HEAD" ? "GET" : method)) return await next();
     c.header("Allow", allowed);
-    if (c.req.method === "OPTIONS") return c.body(null, 204);
+    if (method === "OPTIONS") return c.body(null, 204);
     const message = `This path takes ${allowed}`;
     return failed(c, new Fault("MethodNotAllowed", "method.not_allowed", message), host);
   };
+}
+
+/** A path that is only read and is no procedure. */
+export function mountPage<E extends Env>(
+  app: Hono<E>,
+  path: string,
+  handler: Handler<E>,
+  host: Pick<Host<E>, "requestId" | "report">,
+): void {
+  app.get(path, handler);
+  app.all(path, refuseMethod(["GET"], host));
 }

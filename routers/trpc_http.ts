@@ -8,7 +8,7 @@ import { Fault } from "../src/errors.ts";
 import { checkJson, readJson } from "./json.ts";
 import type { appRouter } from "./mod.ts";
 import { problemOf } from "./problems.ts";
-import type { Host } from "./rest.ts";
+import { allowOf, type Host } from "./rest.ts";
 
 /** How many calls one request may carry. */
 export const MAX_BATCH = 20;
@@ -28,12 +28,14 @@ export function mountTrpc<E extends Env>(app: Hono<E>, router: Router, host: Trp
       .filter(([, procedure]) => Reflect.get(Object(procedure), "_def")?.type === "query")
       .map(([path]) => path),
   );
-  app.all("/trpc/:path{.+}", async (c) => {
-    const path = c.req.param("path") ?? "";
+  const allowed = (path: string) =>
+    allowOf(path.includes(",") ? ["GET", "POST"] : [queries.has(path) ? "GET" : "POST"]);
+  const answer = async (c: Context<E>, path: string): Promise<Response> => {
     try {
       const calls = path.split(",").length;
       if (calls > MAX_BATCH) throw tooMany();
       const held = await host.context(c, calls);
+      if (!methods.has(c.req.method)) throw noMethod(allowed(path));
       if (c.req.method === "GET" && queries.has(path)) {
         const swift = await oneQuery(c, router, path, held, host.limits(c));
         if (swift) return swift;
@@ -47,8 +49,19 @@ export function mountTrpc<E extends Env>(app: Hono<E>, router: Router, host: Trp
     } catch (error) {
       return refused(c, error, host);
     }
+  };
+  app.all("/trpc/:path{.+}", async (c) => {
+    const path = c.req.param("path") ?? "";
+    if (c.req.method === "OPTIONS") return c.body(null, 204, { Allow: allowed(path) });
+    const response = await answer(c, path);
+    if (response.status === 405) response.headers.set("Allow", allowed(path));
+    return response;
   });
 }
+
+const methods = new Set(["GET", "HEAD", "POST"]);
+const noMethod = (allowed: string) =>
+  new Fault("MethodNotAllowed", "method.not_allowed", `This path takes ${allowed}`);
 
 const tooMany = () =>
   new Fault("ValidationError", "batch.too_long", `Send at most ${MAX_BATCH} calls at once`);

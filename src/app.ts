@@ -7,7 +7,7 @@ import { mountDocs } from "../routers/docs.ts";
 import { appRouter } from "../routers/mod.ts";
 import { mountOauthCallback } from "../routers/oauth_callback.ts";
 import { mountProxy } from "../routers/proxy.ts";
-import { failed, mountRest, noSuchPath } from "../routers/rest.ts";
+import { failed, mountPage, mountRest, noSuchPath } from "../routers/rest.ts";
 import { mountTrpc } from "../routers/trpc_http.ts";
 import { principals } from "./access/principals.ts";
 import type { Ctx, Services } from "./context.ts";
@@ -16,6 +16,10 @@ import { type Judged, limitHeaders } from "./limits/headers.ts";
 import { told } from "./log.ts";
 
 export const MAX_BODY_BYTES = 1024 * 1024;
+
+const MAX_URL_LENGTH = 16 * 1024;
+const urlTooLong = () =>
+  new Fault("UriTooLong", "url.too_long", `Send at most ${MAX_URL_LENGTH} characters as address`);
 
 export type AppOptions = {
   requestsPerMinute: number;
@@ -98,13 +102,14 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
     const requestId = given && /^[\w.-]{8,64}$/.test(given) ? given : v7();
     c.set("requestId", requestId);
     const began = Date.now();
-    await next();
+    if (c.req.url.length <= MAX_URL_LENGTH) await next();
+    else c.res = failed(c, urlTooLong(), host);
     c.res.headers.set("X-Request-Id", requestId);
     c.res.headers.set("X-Content-Type-Options", "nosniff");
     services.log("info", "request", {
       requestId,
       method: c.req.method,
-      path: c.req.path,
+      path: c.req.path.slice(0, 2048),
       status: c.res.status,
       ms: Date.now() - began,
     });
@@ -112,17 +117,17 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
   hono.onError((error, c) => failed(c, error, host));
   hono.notFound((c) => noSuchPath(c, host));
 
-  hono.get("/health", (c) => c.json({ status: "ok" }));
-  hono.get("/ready", (c) => ready(services, c));
-  hono.get("/.well-known/jwks.json", (c) => {
+  mountPage(hono, "/health", (c) => c.json({ status: "ok" }), host);
+  mountPage(hono, "/ready", (c) => ready(services, c), host);
+  mountPage(hono, "/.well-known/jwks.json", (c) => {
     c.header("Cache-Control", "public, max-age=300");
     return c.json(services.tokens.jwks);
-  });
+  }, host);
   mountTrpc(hono, appRouter, { ...host, limits: (c) => c.get("limits") ?? {} });
   mountProxy(hono, host);
   mountOauthCallback(hono, host);
   mountRest(hono, appRouter, { ...host, context: async (c) => ({ held: await context(c) }) });
-  mountDocs(hono, () => openApi(services.publicUrl));
+  mountDocs(hono, () => openApi(services.publicUrl), host);
   return hono;
 }
 

@@ -10,6 +10,7 @@ import { hashSecret, newKey } from "../access/key_text.ts";
 import { permissions } from "../access/permissions.ts";
 import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
 import { Fault, invalid } from "../errors.ts";
+import { requireMatch } from "../etags.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found, one } from "../rows.ts";
 import { publish, record } from "../trail.ts";
@@ -114,6 +115,7 @@ export function revoke(ctx: TenantCtx, { id }: z.infer<typeof Revoke>) {
   return transact(ctx, async (ctx) => {
     const rows = await ctx.db.select(view).from(apiKeys).where(own(ctx, id)).for("update");
     const before = found(rows, "api_key");
+    requireMatch(ctx.ifMatch, before);
     if (before.revokedAt) return before;
     const after = one(
       await ctx.db.update(apiKeys).set({ revokedAt: ctx.now() }).where(own(ctx, id)).returning(

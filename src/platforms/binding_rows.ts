@@ -131,6 +131,7 @@ export async function requireService(
     deletedAt: platforms.deletedAt,
     registered: servicePlatforms.isActive,
     credentialId: servicePlatforms.credentialId,
+    directory: servicePlatforms.providerTenantId,
   }).from(platforms).leftJoin(
     servicePlatforms,
     and(
@@ -147,7 +148,7 @@ export async function requireService(
   if (!row.registered) {
     throw conflict("service_platform.inactive", "This service is deactivated for the tenant", code);
   }
-  return { credentialId: row.credentialId };
+  return { credentialId: row.credentialId, directory: row.directory };
 }
 
 type Shown = Record<string, unknown>;

@@ -143,6 +143,7 @@ export const Revoke = z.strictObject({ id: z.uuid() });
 export async function revoke(ctx: TenantCtx, { id }: z.infer<typeof Revoke>) {
   const { after, told } = await transact(ctx, async (ctx) => {
     const before = await rows.locked(ctx, id);
+    requireMatch(ctx.ifMatch, before);
     if (before.state === "revoked") return { after: rows.viewOf(before), told: null };
     const told = await lastWords(ctx, before);
     const after = one(

@@ -19,6 +19,7 @@ import { name, scopes } from "../words.ts";
 import { requireService } from "./binding_rows.ts";
 import { activePlatform, type Platform } from "./catalogue.ts";
 import { flowView, note, personOf } from "./connection_rows.ts";
+import { directoryUrl } from "./directories.ts";
 import { authorizationUrl, issuerOf } from "./provider_client.ts";
 import { quirksOf } from "./quirks.ts";
 
@@ -99,7 +100,7 @@ async function connectable(
 
 /** The OAuth client to ask with: the person's own where there is one in use, else the tenant's. */
 async function clientOf(ctx: TxCtx, platform: Platform, userId: string) {
-  const { credentialId } = await requireService(ctx, platform.id, "Conflict");
+  const { credentialId, directory } = await requireService(ctx, platform.id, "Conflict");
   const columns = {
     id: platformCredentials.id,
     clientId: platformCredentials.clientId,
@@ -119,7 +120,7 @@ async function clientOf(ctx: TxCtx, platform: Platform, userId: string) {
   const [personal] = await find(eq(platformCredentials.ownerUserId, userId));
   const [client = personal] = personal ? [] : await find(eq(platformCredentials.id, credentialId));
   if (!client) throw conflict("credential.inactive", "The service has no active OAuth credential");
-  const authUrl = client.authUrl ?? platform.authUrl;
+  const authUrl = client.authUrl ?? directoryUrl(platform.authUrl, directory);
   if (authUrl === null || (client.tokenUrl ?? platform.tokenUrl) === null) {
     throw new Fault(
       "InvalidPlatformConfig",

@@ -6,11 +6,12 @@
 import { and, eq } from "drizzle-orm";
 import { decodeJwt } from "jose";
 import * as oauth from "oauth4webapi";
-import { platformCredentials, platforms } from "../../db/schema/platforms.ts";
+import { platformCredentials, platforms, servicePlatforms } from "../../db/schema/platforms.ts";
 import type { Services, TxCtx } from "../context.ts";
 import { found } from "../rows.ts";
 import { at } from "../secrets/places.ts";
 import type { Secret } from "../secrets/secret.ts";
+import { directoryUrl } from "./directories.ts";
 import { type Quirks, quirksOf } from "./quirks.ts";
 import {
   asFailure,
@@ -55,8 +56,16 @@ export async function providerOf(
     userinfoUrl: platforms.userinfoUrl,
     metadata: platforms.metadata,
     quirks: platforms.quirks,
+    directory: servicePlatforms.providerTenantId,
   }).from(platformCredentials)
     .innerJoin(platforms, eq(platforms.id, platformId))
+    .leftJoin(
+      servicePlatforms,
+      and(
+        eq(servicePlatforms.tenantId, ctx.tenantId),
+        eq(servicePlatforms.platformId, platformId),
+      ),
+    )
     .where(and(
       eq(platformCredentials.tenantId, ctx.tenantId),
       eq(platformCredentials.id, credentialId),
@@ -66,7 +75,7 @@ export async function providerOf(
   return {
     clientId: row.clientId,
     clientSecret: await ctx.secrets.open(ctx, spot, row.clientSecret),
-    tokenUrl: row.credentialTokenUrl ?? row.tokenUrl,
+    tokenUrl: row.credentialTokenUrl ?? directoryUrl(row.tokenUrl, row.directory),
     revocationUrl: row.revocationUrl,
     userinfoUrl: row.userinfoUrl,
     issuer: issuerOf(row.metadata),

@@ -85,7 +85,7 @@ const notSent = new Set([
   ...["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"],
   ...["upgrade", "proxy-authenticate", "proxy-authorization", "expect", "max-forwards"],
   ...["host", "content-length", "authorization", "cookie", "x-api-key", "via"],
-  ...["forwarded", "x-real-ip", "cf-connecting-ip", "true-client-ip", "idempotency-key", "prefer"],
+  ...["forwarded", "x-real-ip", "cf-connecting-ip", "true-client-ip"],
   ...["origin", "referer", "x-request-id", "traceparent", "tracestate", "baggage"],
 ]);
 const isNotSent = (name: string) => notSent.has(name) || /^(x-forwarded-|sec-)/.test(name);

@@ -14,8 +14,14 @@ const open: Readonly<Record<string, string>> = {
   "identity.auth.refresh": "The refresh token is the proof; the access token has run out",
 };
 
+/** Reading aside, these only say that they are read. */
+const pages = [
+  ...["/health", "/ready", "/.well-known/jwks.json", "/openapi.json", "/problems/:code"],
+  ...["/docs", "/docs/reader.js", "/docs/reader.css"],
+];
 /** Routes that are no procedure, and why they need no permission of their own. */
 const routes: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(pages.map((path) => [`ALL ${path}`, "Answers 405 and OPTIONS"])),
   "ALL /*": "Middleware: the request id and the log",
   "GET /health": "A load balancer asks; it says only that the process answers",
   "GET /ready": "A load balancer asks; it says only whether the database answers",

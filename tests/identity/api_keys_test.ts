@@ -4,6 +4,7 @@ import { hashSecret, readKey } from "../../src/access/key_text.ts";
 import type { Permission } from "../../src/access/permissions.ts";
 import { systemRoles } from "../../src/access/roles.ts";
 import type { Principal } from "../../src/context.ts";
+import { etagOf } from "../../src/etags.ts";
 import { entriesOf } from "../../routers/procedures.ts";
 import { appRouter } from "../../routers/mod.ts";
 import { home, minutes } from "./house.ts";
@@ -36,6 +37,17 @@ Deno.test("apiKeys.create shows the key once and keeps its hash alone", async ()
     JSON.stringify(await keys(who).revoke({ id: apiKey.id })),
   );
   assert.ok(!said.some((text) => text.includes(key) || text.includes(read?.secret ?? "-")));
+});
+
+Deno.test("apiKeys.revoke ends nothing under a stale If-Match", async () => {
+  const who = await stage();
+  const { apiKey: { id, updatedAt } } = await mint(who, ["audit.read"]);
+  const under = (at: Date) =>
+    h.w.as(who, { ifMatch: etagOf(id, at) }).identity.apiKeys.revoke({ id });
+  await assert.rejects(under(new Date(updatedAt.getTime() - 1)), /changed since/);
+  assert.equal((await keys(who).list({})).apiKeys[0]?.revokedAt, null);
+  assert.ok((await under(updatedAt)).revokedAt);
+  await assert.rejects(under(updatedAt), /changed since/);
 });
 
 Deno.test("apiKeys.create refuses scopes beyond the creator's, and names the field", async () => {
@@ -154,6 +166,10 @@ Deno.test("no procedure takes from its input who is asking, or for which tenant"
   // What is asked about, not who asks. Each verb checks that it is the caller's to name.
   const documented = new Set([
     "platforms.services.register tenantId", // S1 sends it: it must be the token's.
+    "platforms.services.get tenantId",
+    "platforms.services.update tenantId",
+    "platforms.services.deactivate tenantId",
+    "platforms.services.activate tenantId",
     "platforms.services.list tenantId",
     "platforms.credentials.create ownerUserId", // Whose client it is.
     "platforms.bindings.list userId", // A filter.

@@ -151,6 +151,20 @@ Deno.test("bindings.revoke forgets the tokens, tells the provider and may be rep
   assert.equal(ended[0]?.diff.refresh_token?.after, null);
 });
 
+Deno.test("bindings.revoke ends nothing under a stale If-Match, also where it is ended already", async () => {
+  const tenant = await tenantWith(at);
+  const binding = await connect(at, tenant.member, tenant);
+  const { id } = binding;
+  const current = await bindings(tenant.member).update({ id, metadata: { a: 1 } });
+  const stale = bindings(tenant.member, { ifMatch: etagOf(id, binding.updatedAt) });
+  assert.equal((await refusal(stale.revoke({ id }))).code, "PreconditionFailed");
+  assert.equal((await bindings(tenant.member).get({ id })).state, "active");
+  assert.equal(at.provider.counts.revocations, 0);
+  const fresh = bindings(tenant.member, { ifMatch: etagOf(id, current.updatedAt) });
+  assert.equal((await fresh.revoke({ id })).state, "revoked");
+  assert.equal((await refusal(stale.revoke({ id }))).code, "PreconditionFailed");
+});
+
 Deno.test("bindings.revoke stands when the provider cannot be told", async () => {
   const tenant = await tenantWith(at, { revocationUrl: "http://127.0.0.1:9/revoke" });
   const { id } = await connect(at, tenant.member, tenant);

@@ -46,8 +46,6 @@ Deno.test("the proxy keeps what is the caller's and ours from the provider", asy
     "x-api-key": "sb_test_ours",
     "x-forwarded-for": "192.0.2.1",
     forwarded: "for=192.0.2.1",
-    "idempotency-key": "k",
-    prefer: "conventions=platform-api",
     connection: "x-local, keep-alive",
     "x-local": "1",
     te: "trailers",
@@ -60,6 +58,31 @@ Deno.test("the proxy keeps what is the caller's and ours from the provider", asy
   }
   assert.equal(got["x-kept"], "yes");
   assert.equal(got.host, `127.0.0.1:${far.port}`);
+});
+
+Deno.test("the proxy sends the provider's own Prefer and Idempotency-Key on, without what is ours", async () => {
+  const { toFar } = await scene();
+  const zone = 'outlook.timezone="Europe/Athens, Greece"';
+  const prefers: [string, string | undefined][] = [
+    [zone, zone],
+    ["conventions=platform-api", undefined],
+    ['Conventions = "Platform-API" ; x=1', undefined],
+    [
+      `conventions=platform-api, ${zone}; q="a,b" , odata.maxpagesize=5`,
+      `${zone}; q="a,b", odata.maxpagesize=5`,
+    ],
+    ["conventions=theirs", "conventions=theirs"],
+  ];
+  for (const [prefer, sent] of prefers) {
+    const init = {
+      method: "POST",
+      body: "x",
+      headers: { prefer, "idempotency-key": '"their key"' },
+    };
+    await (await toFar("/", init)).body?.cancel();
+    const got = seen.at(-1)?.headers ?? {};
+    assert.deepEqual([got.prefer, got["idempotency-key"]], [sent, '"their key"'], prefer);
+  }
 });
 
 Deno.test("the proxy's answer cannot act on our origin or show the token", async () => {

@@ -16,7 +16,7 @@ const app = new Hono();
 mountDocs(app, () => {
   made++;
   return document;
-});
+}, { requestId: () => "r", report: () => {} });
 
 Deno.test("/docs loads nothing from elsewhere, and the browser is told so", async () => {
   const response = await app.request("/docs");

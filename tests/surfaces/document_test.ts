@@ -27,3 +27,63 @@ Deno.test("the OpenAPI document lints clean with Spectral's and OWASP's rules", 
   });
   assert.deepEqual(findings, []);
 });
+
+const { paths } = openApi("https://api.switchboard.dev");
+type Operation = { path: string; method: string; name: string; statuses: string[]; text: string };
+const operations = Object.entries(paths).flatMap(([path, item]) =>
+  Object.entries(item).map(([method, operation]): Operation => {
+    const { operationId: name, responses } = Object(operation);
+    const text = JSON.stringify(operation);
+    return { path, method, name, statuses: Object.keys(responses), text };
+  })
+);
+const namesWith = (is: (operation: Operation) => boolean) =>
+  operations.filter(is).map(({ name }) => name).toSorted();
+const lists = (name: string) => ({ text }: Operation) => text.includes(`/parameters/${name}"`);
+
+Deno.test("the OpenAPI document says which operations a provider can fail", () => {
+  const proxied = ["delete", "get", "patch", "post", "put"]
+    .map((method) => `platforms.bindings.proxy.${method}`);
+  assert.deepEqual(namesWith(({ statuses }) => statuses.includes("502")), [
+    "platforms.bindings.accessToken",
+    ...proxied,
+    "platforms.connections.complete",
+  ]);
+  assert.deepEqual(namesWith(({ statuses }) => statuses.includes("504")), [
+    ...proxied,
+    "platforms.connections.complete",
+  ]);
+  for (const { name, statuses } of operations) {
+    if (proxied.includes(name)) assert.ok(statuses.includes("413"), name);
+  }
+});
+
+Deno.test("the OpenAPI document offers an Idempotency-Key only where one is heeded", () => {
+  const without = [
+    "identity.auth.signIn",
+    "identity.auth.refresh",
+    "platforms.bindings.accessToken",
+  ];
+  const keyed = namesWith(lists("IdempotencyKey"));
+  assert.ok(keyed.includes("platforms.bindings.revoke"));
+  assert.deepEqual(without.filter((name) => keyed.includes(name)), []);
+  assert.deepEqual(namesWith(({ statuses }) => statuses.includes("422")), keyed);
+});
+
+Deno.test("the OpenAPI document offers If-Match for changes of what the path names alone", () => {
+  const noun = (name: string, ...verbs: string[]) => verbs.map((verb) => `${name}.${verb}`);
+  assert.deepEqual(namesWith(lists("IfMatch")), [
+    "identity.apiKeys.revoke",
+    ...noun("platforms.bindings", "revoke", "update"),
+    ...noun("platforms.catalogue", "delete", "update"),
+    ...noun("platforms.credentials", "activate", "deactivate", "update"),
+    ...noun("platforms.services", "activate", "deactivate", "update"),
+  ]);
+});
+
+Deno.test("the OpenAPI document names no limit where nobody counts", () => {
+  for (const name of ["health", "ready", "jwks"]) {
+    const operation = operations.find((operation) => operation.name === name);
+    assert.ok(operation && !operation.statuses.includes("429"), name);
+  }
+});

@@ -106,7 +106,10 @@ export const toy = t.router({
     delete: may("platforms.delete").meta(
       place("DELETE", "/platforms/{id}", "Delete a platform", 204),
     )
-      .input(Id).output(z.null()).mutation(({ input }) => find(input.id) && null),
+      .input(Id).output(z.null()).mutation(({ ctx, input }) => {
+        requireMatch(ctx.ifMatch, find(input.id));
+        return null;
+      }),
     list: may("platforms.read").meta(place("GET", "/platforms", "List the platforms"))
       .input(z.strictObject({
         limit: z.int().min(1).max(100).default(50),

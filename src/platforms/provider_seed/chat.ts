@@ -54,6 +54,7 @@ export const chat: Provider[] = [
       notes: [
         "Without offline_access there is no refresh token.",
         "Work and school accounts only.",
+        "The service's tenant_id, a directory of one's own, takes the place of `organizations`.",
       ],
     },
   },

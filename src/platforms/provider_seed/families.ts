@@ -55,7 +55,8 @@ export const microsoft = {
     accountId: "/id",
     notes: [
       "Without offline_access there is no refresh token.",
-      "A directory of one's own takes the place of `common` in both addresses.",
+      "The service's tenant_id, a directory of one's own, takes the place of `common` in both " +
+      "addresses; an app known in that directory alone needs it.",
     ],
   }),
 };
