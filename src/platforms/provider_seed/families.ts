@@ -1,21 +1,12 @@
 /** What several providers have in common: an authorization server, or a way to present a key. */
 
-import type { Quirks, TokenHeader } from "../quirks.ts";
+import { type Quirks, type TokenHeader, usual } from "../quirks.ts";
 
-/** A provider that does everything as the RFCs say, but for what is given. */
+/** The usual, with what most providers do and RFC 6749 leaves open; then what is given. */
 export const quirks = (its: Partial<Quirks> = {}): Quirks => ({
-  authorizationParams: {},
+  ...usual,
   tokenAuthMethod: "client_secret_post",
-  rotatesRefreshToken: false,
-  refreshTokenLifetimeDays: null,
-  accessTokenLifetimeSeconds: null,
   pkce: "none",
-  scopeSeparator: " ",
-  requiredScopes: [],
-  tokenTypes: [],
-  accountId: null,
-  tokenHeader: null,
-  notes: [],
   ...its,
 });
 
