@@ -8,6 +8,7 @@ import { appRouter } from "../routers/mod.ts";
 import { mountOauthCallback } from "../routers/oauth_callback.ts";
 import { mountProxy } from "../routers/proxy.ts";
 import { failed, mountPage, mountRest, noSuchPath } from "../routers/rest.ts";
+import { swiftQueries } from "../routers/swift.ts";
 import { mountTrpc } from "../routers/trpc_http.ts";
 import { principals } from "./access/principals.ts";
 import type { Ctx, Services } from "./context.ts";
@@ -126,7 +127,11 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
   mountTrpc(hono, appRouter, { ...host, limits: (c) => c.get("limits") ?? {} });
   mountProxy(hono, host);
   mountOauthCallback(hono, host);
-  mountRest(hono, appRouter, { ...host, context: async (c) => ({ held: await context(c) }) });
+  mountRest(hono, appRouter, {
+    ...host,
+    context: async (c) => ({ held: await context(c) }),
+    swift: swiftQueries(appRouter),
+  });
   mountDocs(hono, () => openApi(services.publicUrl), host);
   return hono;
 }
