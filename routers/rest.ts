@@ -4,7 +4,7 @@ import type { Context, Env, Handler, Hono, Next } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { Fault } from "../src/errors.ts";
 import { etagOf, isListed } from "../src/etags.ts";
-import { styleOf } from "./conventions.ts";
+import { type Style, styleOf } from "./conventions.ts";
 import { readInput } from "./inputs.ts";
 import { problemOf, type Reading } from "./problems.ts";
 import { restEntriesOf, type RestEntry, subjectKey, subjectOf } from "./procedures.ts";
@@ -82,6 +82,18 @@ function serve<E extends Env, C>(
 function answerer({ path, rest, out, output }: RestEntry, hasItem: boolean) {
   const place = subjectKey(output);
   const status = statusOf(rest.status, path);
+  const kept = new WeakMap<object, Map<string, string>>();
+  /** The body's text; of an answer that is kept in the cache, made once in each style. */
+  const written = (data: unknown, style: Style): string => {
+    if (typeof data !== "object" || data === null || !Object.isFrozen(data)) {
+      return JSON.stringify(out.write(data, style));
+    }
+    const texts = kept.get(data) ?? new Map<string, string>();
+    kept.set(data, texts);
+    const text = texts.get(style.name) ?? JSON.stringify(out.write(data, style));
+    texts.set(style.name, text);
+    return text;
+  };
   return (c: Context, data: unknown): Response => {
     if (rest.status === 204) {
       c.header("Cache-Control", "no-store");
@@ -92,7 +104,7 @@ function answerer({ path, rest, out, output }: RestEntry, hasItem: boolean) {
     const etag = subject?.updatedAt && etagOf(subject.id, subject.updatedAt, style.name);
     const isKnown = rest.method === "GET" && etag && isIn(c.req.header("if-none-match"), etag);
     // Written before the headers, so that a value that cannot be written leaves none behind.
-    const body = isKnown ? null : JSON.stringify(out.write(data, style));
+    const body = isKnown ? null : written(data, style);
     c.header("Cache-Control", "no-store");
     c.header("Vary", "Prefer", { append: true });
     if (style.name) c.header("Preference-Applied", `conventions=${style.name}`);
