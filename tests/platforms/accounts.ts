@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { TRPCError } from "@trpc/server";
 import { eq } from "drizzle-orm";
-import { userPlatformBindings } from "../../db/schema/platforms.ts";
+import { oauthFlows, userPlatformBindings } from "../../db/schema/platforms.ts";
 import { auditEntries, events } from "../../db/schema/trail.ts";
 import { asSystem, read } from "../../src/context.ts";
 import { Fault } from "../../src/errors.ts";
@@ -123,3 +123,15 @@ export async function rowOf({ process }: Pick<House, "process">, tenantId: strin
   assert.ok(row);
   return row;
 }
+
+/** One try to connect an account, as the database has it. */
+export async function flowOf({ process }: Pick<House, "process">, tenantId: string, id: string) {
+  const [flow] = await read(
+    asSystem(process, tenantId),
+    ({ db }) => db.select().from(oauthFlows).where(eq(oauthFlows.id, id)),
+  );
+  assert.ok(flow);
+  return flow;
+}
+
+export const inMinutes = (minutes: number) => new Date(Date.now() + minutes * 60_000);

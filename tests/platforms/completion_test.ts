@@ -2,15 +2,17 @@
 import assert from "node:assert/strict";
 import { eq } from "drizzle-orm";
 import { oauthFlows } from "../../db/schema/platforms.ts";
-import { asSystem, read, transact } from "../../src/context.ts";
+import { asSystem, transact } from "../../src/context.ts";
 import { environment } from "../kit.ts";
 import {
   clientSecret,
   connect,
   count,
   elsewhere,
+  flowOf,
   type House,
   house,
+  inMinutes,
   refusal,
   rowOf,
   tenantWith,
@@ -31,16 +33,6 @@ Deno.test.beforeEach(() => {
   at.provider.resetCounts();
 });
 Deno.test.afterAll(() => at[Symbol.asyncDispose]());
-
-const inMinutes = (minutes: number) => new Date(Date.now() + minutes * 60_000);
-const flowOf = async (tenantId: string, id: string) => {
-  const [flow] = await read(
-    asSystem(at.process, tenantId),
-    ({ db }) => db.select().from(oauthFlows).where(eq(oauthFlows.id, id)),
-  );
-  assert.ok(flow);
-  return flow;
-};
 
 Deno.test("connections.complete knows only the flows of the person itself", async () => {
   const tenant = await tenantWith(at);
@@ -131,7 +123,7 @@ Deno.test("connections.complete fails as a whole when the provider refuses", asy
     const refused = await refusal(complete({ id }));
     assert.equal(refused.code, code);
     assert.ok(!refused.message.includes(clientSecret));
-    assert.equal((await flowOf(tenant.tenantId, id)).state, "failed");
+    assert.equal((await flowOf(at, tenant.tenantId, id)).state, "failed");
     assert.equal((await refusal(complete({ id }))).reason, "connection.failed");
   }
   const { bindings } = await at.as(tenant.member).platforms.bindings.list({});
@@ -161,7 +153,7 @@ Deno.test("connections.complete leaves nothing when the service was deactivated 
   const api = at.as(tenant.member).platforms;
   const refused = await refusal(api.connections.complete({ id }));
   assert.equal(refused.reason, "service_platform.inactive");
-  assert.equal((await flowOf(tenant.tenantId, id)).state, "failed");
+  assert.equal((await flowOf(at, tenant.tenantId, id)).state, "failed");
   assert.deepEqual((await api.bindings.list({})).bindings, []);
   assert.equal(at.provider.counts.revocations, 1, "the provider was not told");
 });

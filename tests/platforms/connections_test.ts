@@ -1,15 +1,17 @@
 /** An account is connected by the person who started it, once, and by nobody else. */
 import assert from "node:assert/strict";
 import { eq } from "drizzle-orm";
-import { oauthFlows, platformCredentials } from "../../db/schema/platforms.ts";
-import { asSystem, read, transact } from "../../src/context.ts";
+import { platformCredentials } from "../../db/schema/platforms.ts";
+import { asSystem, transact } from "../../src/context.ts";
 import { environment } from "../kit.ts";
 import {
   clientSecret,
   connect,
   count,
+  flowOf,
   type House,
   house,
+  inMinutes,
   refusal,
   rowOf,
   scopes,
@@ -31,19 +33,10 @@ Deno.test.beforeEach(() => {
 });
 Deno.test.afterAll(() => at[Symbol.asyncDispose]());
 
-const inMinutes = (minutes: number) => new Date(Date.now() + minutes * 60_000);
 const land = async (url: string | URL, init: RequestInit = {}) => {
   const { pathname, search } = new URL(url);
   const response = await at.request(pathname + search, init);
   return { status: response.status, headers: response.headers, text: await response.text() };
-};
-const flowOf = async (tenantId: string, id: string) => {
-  const [flow] = await read(
-    asSystem(at.process, tenantId),
-    ({ db }) => db.select().from(oauthFlows).where(eq(oauthFlows.id, id)),
-  );
-  assert.ok(flow);
-  return flow;
 };
 
 Deno.test("connections.start, the callback and complete connect an account", async () => {
@@ -89,7 +82,7 @@ Deno.test("a connection leaves no state, verifier, code or token in trail or log
     assert.ok(secret.length > 3 && !text.includes(secret), secret);
     assert.ok(!lines.some((line) => line.includes(secret)), secret);
   }
-  const flow = await flowOf(tenant.tenantId, started.id);
+  const flow = await flowOf(at, tenant.tenantId, started.id);
   assert.equal(flow.code, null);
   assert.ok(!JSON.stringify(flow).includes(secrets[0] ?? ""));
 });
@@ -208,7 +201,7 @@ Deno.test("the callback takes a state once, for ten minutes, and says nothing of
   answers.push(await land(wrong), await land(started.redirectUri));
   assert.deepEqual(answers.map(({ status }) => status), answers.map(() => 400));
   assert.equal(new Set(answers.map(({ text }) => text)).size, 1);
-  assert.equal((await flowOf(tenant.tenantId, late.id)).state, "pending");
+  assert.equal((await flowOf(at, tenant.tenantId, late.id)).state, "pending");
 });
 
 Deno.test("the callback's page shows nothing of the request and loads nothing", async () => {
