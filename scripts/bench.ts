@@ -79,7 +79,12 @@ async function registered(on: Stage): Promise<string> {
 /** Requests a second of a cached, authenticated, permission-checked read, against a bare ping. */
 async function cachedRead(on: Stage, path: (id: string) => string, bench: string) {
   const id = await registered(on);
-  const { token } = await on.process.tokens.sign(on.admin, new Date());
+  const { token } = await on.process.tokens.sign(on.admin, new Date(), {
+    homeEpoch: 0,
+    actingEpoch: 0,
+    untilMs: Infinity,
+    isListed: false,
+  });
   const [ours, baseline] = [await serve(main, on.env), await serve(bare)];
   const host = "127.0.0.1";
   const authorization = `Bearer ${token}`;

@@ -49,7 +49,11 @@ function contextMaker(services: Services, options: AppOptions) {
   const perTenant = { name: "tenant", max: options.tenantRequestsPerMinute, windowSeconds: 60 };
   return async (c: AppContext, calls = 1): Promise<Ctx> => {
     const header = (name: string) => c.req.header(name) ?? null;
-    const principal = await find(header("authorization"), header("x-api-key"));
+    const principal = await find(
+      header("authorization"),
+      header("x-api-key"),
+      () => addressOf(c, options.trustForwardedFor),
+    );
     // Asked of the socket for strangers only: whoever is known is limited by who they are.
     const address = principal ? "" : addressOf(c, options.trustForwardedFor);
     const asked = principal

@@ -3,6 +3,7 @@ import { sql } from "drizzle-orm";
 import { type Database, type Db, rowsOf } from "../db/client.ts";
 import { isBroken, isRetryable } from "../db/failures.ts";
 import type { Permission } from "./access/permissions.ts";
+import type { Standings } from "./access/standings.ts";
 import type { Tokens } from "./access/tokens.ts";
 import type { Cache, Place as CachePlace } from "./cache/cache.ts";
 import type { Limiter } from "./limits/limiter.ts";
@@ -40,6 +41,7 @@ export type Services = {
   limiter: Limiter;
   outbound: Outbound;
   tokens: Tokens;
+  standings: Standings;
   log: Log;
   now: () => Date;
   /** The word in this installation's API keys: live, test, dev. */

@@ -1,6 +1,7 @@
 /** Puts together what a process holds and every request shares. */
 import { sql } from "drizzle-orm";
 import type { Database } from "../db/client.ts";
+import { standings } from "./access/standings.ts";
 import { tokens } from "./access/tokens.ts";
 import { cache } from "./cache/cache.ts";
 import type { Services } from "./context.ts";
@@ -31,23 +32,31 @@ export async function services(parts: Parts): Promise<Process> {
   const shared = url && token ? redis({ url, token }) : null;
   const keyring = keyringOf(env.ENCRYPTION_KEYS);
   const milliseconds = () => now().getTime();
+  const shelves = cache({
+    redis: shared,
+    build: env.PUBLIC_URL, // Installations may share a Redis: neither reads the other's entries.
+    now: milliseconds,
+    epochsOf: async (tenantId) => {
+      const rows = await database.query(sql`select * from epochs_of(${tenantId}::uuid)`);
+      return Object.fromEntries(rows.map(({ topic, epoch }) => [String(topic), Number(epoch)]));
+    },
+  });
+  const logger = log(env.LOG_LEVEL, write);
   return {
     database,
     keyring,
     secrets: vault({ store: databaseStore, keyring }),
-    cache: cache({
-      redis: shared,
-      build: env.PUBLIC_URL, // Installations may share a Redis: neither reads the other's entries.
-      now: milliseconds,
-      epochsOf: async (tenantId) => {
-        const rows = await database.query(sql`select * from epochs_of(${tenantId}::uuid)`);
-        return Object.fromEntries(rows.map(({ topic, epoch }) => [String(topic), Number(epoch)]));
-      },
-    }),
+    cache: shelves,
     limiter: limiter({ redis: shared, now: milliseconds }),
     outbound: outbound({ allowPrivateHosts: env.ALLOW_PRIVATE_HOSTS }),
     tokens: await tokens(env.SIGNING_KEYS, env.PUBLIC_URL),
-    log: log(env.LOG_LEVEL, write),
+    standings: standings({
+      database,
+      epochOf: (tenantId) => shelves.epochOf(tenantId, "access"),
+      now: milliseconds,
+      unknown: (what) => logger("warn", "a binding names what does not exist", { what }),
+    }),
+    log: logger,
     now,
     publicUrl: env.PUBLIC_URL,
     keyEnvironment: env.KEY_ENVIRONMENT,

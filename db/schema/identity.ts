@@ -1,6 +1,7 @@
 /** Identity: tenants nested without limit, the people in them, what they may do and how they prove it. */
-import { sql } from "drizzle-orm";
+import { type SQL, sql } from "drizzle-orm";
 import {
+  boolean,
   check,
   foreignKey,
   index,
@@ -13,7 +14,6 @@ import {
   uuid,
 } from "drizzle-orm/pg-core";
 import {
-  active,
   at,
   lock,
   metadata,
@@ -25,8 +25,12 @@ import {
   words,
 } from "../columns.ts";
 
+export const addressKinds = ["registered", "billing", "shipping", "site"] as const;
+export const userKinds = ["person", "service"] as const;
 export const statuses = ["active", "suspended", "closed"] as const;
-export const reaches = ["self", "tenant", "subtree", "global"] as const;
+
+const below = (tenant: SQL) =>
+  sql`exists (select 1 from tenant_closure c where c.ancestor_id = ${tenant} and c.tenant_id = tenants.id)`;
 
 export const tenants = pgTable("tenants", {
   ...row,
@@ -35,6 +39,11 @@ export const tenants = pgTable("tenants", {
   name: text().notNull(),
   status: text({ enum: statuses }).notNull().default("active"),
   timeZone: text().notNull().default("UTC"),
+  inheritsAccess: boolean().notNull().default(true), // False: what is bound above does not reach in.
+  // Kept by triggers, so that a check costs the same at any depth; the service cannot write them.
+  isOpen: boolean().notNull().default(true), // It and everything above it is active.
+  level: integer().notNull().default(0), // Tenants above it.
+  barrierLevel: integer().notNull().default(0), // Of the nearest, from it upwards, that does not inherit.
 }, (t) => [
   primaryKey({ columns: [t.id] }),
   foreignKey({ columns: [t.parentId], foreignColumns: [t.id] }),
@@ -43,10 +52,10 @@ export const tenants = pgTable("tenants", {
   lock("child_tenants", (tenant) => sql`parent_id = ${tenant}`, "insert"),
   lock(
     "tenants_below",
-    (tenant) =>
-      sql`parent_id = ${tenant} or exists (select 1 from tenant_closure c where c.ancestor_id = ${tenant} and c.tenant_id = tenants.id)`,
+    (tenant) => sql`parent_id = ${tenant} or ${below(tenant)}`,
     "select",
   ),
+  lock("tenants_below_change", below, "update"),
 ]);
 
 /** Every tenant with each of its ancestors, itself included at depth 0. Kept by a trigger on tenants. */
@@ -62,10 +71,41 @@ export const tenantClosure = pgTable("tenant_closure", {
   lock("tenant_only", (tenant) => sql`tenant_id = ${tenant} or ancestor_id = ${tenant}`, "select"),
 ]);
 
+/** Where a tenant is found and billed (S4's OrgAddress). */
+export const tenantAddresses = pgTable("tenant_addresses", {
+  ...tenantRow,
+  kind: text({ enum: addressKinds }).notNull(),
+  lines: words(),
+  city: text().notNull(),
+  region: text(),
+  postalCode: text(),
+  country: text().notNull(), // ISO 3166-1 alpha-2.
+}, (t) => [
+  primaryKey({ columns: [t.tenantId, t.id] }),
+  foreignKey({ columns: [t.tenantId], foreignColumns: [tenants.id] }),
+  tenantOnly,
+]);
+
+/** A name of the DNS that a tenant claims, and has shown to be its own once it is verified. */
+export const domains = pgTable("domains", {
+  ...tenantRow,
+  name: text().notNull(), // Lower case, IDNA in ASCII, without a dot at the end.
+  challenge: text().notNull(), // What the TXT record must hold.
+  verifiedAt: at(),
+}, (t) => [
+  primaryKey({ columns: [t.tenantId, t.id] }),
+  foreignKey({ columns: [t.tenantId], foreignColumns: [tenants.id] }),
+  unique("idx_domains_tenant_name").on(t.tenantId, t.name),
+  uniqueIndex("idx_domains_verified_name").on(t.name).where(sql`verified_at is not null`),
+  tenantOnly,
+]);
+
+/** People, and the service accounts that own keys. */
 export const users = pgTable("users", {
   ...tenantRow,
   ...metadata,
-  email: text().notNull(), // Lower case, as it is compared.
+  kind: text({ enum: userKinds }).notNull().default("person"),
+  email: text(), // Lower case, as it is compared. A service account has none.
   displayName: text().notNull(),
   status: text({ enum: statuses }).notNull().default("active"),
 }, (t) => [
@@ -73,6 +113,7 @@ export const users = pgTable("users", {
   foreignKey({ columns: [t.tenantId], foreignColumns: [tenants.id] }),
   unique("idx_users_tenant_email").on(t.tenantId, t.email),
   index("idx_users_email").on(t.email), // Sign-in looks across tenants, through a definer function.
+  check("users_person_has_email", sql`kind <> 'person' or email is not null`),
   tenantOnly,
 ]);
 
@@ -82,6 +123,8 @@ export const userSecurity = pgTable("user_security", {
   passwordHash: text(),
   passwordChangedAt: at(),
   totpSecret: sealed(),
+  totpConfirmedAt: at(), // Asked for at sign-in from then on.
+  totpStep: integer(), // The last time step a code was taken for: none is taken twice (RFC 6238, 5.2).
   failedSignIns: integer().notNull().default(0),
   lockedUntil: at(),
 }, (t) => [
@@ -95,6 +138,7 @@ export const sessions = pgTable("sessions", {
   ...owned,
   refreshKey: sealed().notNull(), // Signs this session's refresh tokens; no row per token.
   counter: integer().notNull().default(0),
+  previousCounter: integer(), // The token whose use made the current one.
   rotatedAt: at().notNull().defaultNow(),
   expiresAt: at().notNull(),
   revokedAt: at(),
@@ -108,63 +152,44 @@ export const sessions = pgTable("sessions", {
   tenantOnly,
 ]);
 
-export const roles = pgTable("roles", {
+/** Access tokens that were ended before their time, by their `jti`. */
+export const revokedTokens = pgTable("revoked_tokens", {
   ...tenantRow,
-  ...active,
+  ...owned,
+  expiresAt: at().notNull(),
+}, (t) => [
+  primaryKey({ columns: [t.tenantId, t.id] }),
+  foreignKey({ columns: [t.tenantId, t.ownerUserId], foreignColumns: [users.tenantId, users.id] }),
+  index("idx_revoked_tokens_owner_user_id").on(t.tenantId, t.ownerUserId),
+  index("idx_revoked_tokens_expires_at").on(t.expiresAt), // The sweep goes across tenants.
+  tenantOnly,
+]);
+
+/** A kind of name that another system has for our users: a payroll number, a CRM's id. */
+export const foreignIdTypes = pgTable("foreign_id_types", {
+  ...tenantRow,
   name: text().notNull(),
   description: text(),
 }, (t) => [
   primaryKey({ columns: [t.tenantId, t.id] }),
   foreignKey({ columns: [t.tenantId], foreignColumns: [tenants.id] }),
-  unique("idx_roles_tenant_name").on(t.tenantId, t.name),
+  unique("idx_foreign_id_types_tenant_name").on(t.tenantId, t.name),
   tenantOnly,
 ]);
 
-export const permissionBindings = pgTable("permission_bindings", {
-  ...tenantRow,
-  roleId: uuid().notNull(),
-  permission: text().notNull(), // A key of the catalogue in src/access/permissions.ts.
-  reach: text({ enum: reaches }).notNull(),
-}, (t) => [
-  primaryKey({ columns: [t.tenantId, t.id] }),
-  foreignKey({ columns: [t.tenantId, t.roleId], foreignColumns: [roles.tenantId, roles.id] }),
-  unique("idx_permission_bindings_role_permission").on(t.tenantId, t.roleId, t.permission),
-  tenantOnly,
-]);
-
-/** Gives a role to a user. Lives in the user's home tenant and names the tenant it applies to. */
-export const roleBindings = pgTable("role_bindings", {
+export const foreignIds = pgTable("foreign_ids", {
   ...tenantRow,
   ...owned,
-  appliesToTenantId: uuid().notNull(),
-  systemRole: text(), // A key of src/access/roles.ts, or …
-  roleId: uuid(), // … a role of this tenant.
-  startsAt: at(),
-  endsAt: at(),
+  typeId: uuid().notNull(),
+  value: text().notNull(),
 }, (t) => [
   primaryKey({ columns: [t.tenantId, t.id] }),
   foreignKey({ columns: [t.tenantId, t.ownerUserId], foreignColumns: [users.tenantId, users.id] }),
-  foreignKey({ columns: [t.tenantId, t.roleId], foreignColumns: [roles.tenantId, roles.id] }),
-  foreignKey({ columns: [t.appliesToTenantId], foreignColumns: [tenants.id] }),
-  index("idx_role_bindings_owner_user_id").on(t.tenantId, t.ownerUserId),
-  check("role_bindings_one_role", sql`(system_role is null) <> (role_id is null)`),
-  tenantOnly,
-]);
-
-export const apiKeys = pgTable("api_keys", {
-  ...tenantRow,
-  ...owned, // Whose permissions the key can never exceed.
-  name: text().notNull(),
-  secretHash: text().notNull(),
-  hint: text().notNull(), // The last four characters, so that a person can tell keys apart.
-  scopes: words(),
-  expiresAt: at(),
-  lastUsedAt: at(),
-  revokedAt: at(),
-}, (t) => [
-  primaryKey({ columns: [t.tenantId, t.id] }),
-  foreignKey({ columns: [t.tenantId, t.ownerUserId], foreignColumns: [users.tenantId, users.id] }),
-  uniqueIndex("idx_api_keys_id").on(t.id), // A key names only itself; its tenant is found by it.
-  index("idx_api_keys_owner_user_id").on(t.tenantId, t.ownerUserId, t.id),
+  foreignKey({
+    columns: [t.tenantId, t.typeId],
+    foreignColumns: [foreignIdTypes.tenantId, foreignIdTypes.id],
+  }),
+  unique("idx_foreign_ids_type_value").on(t.tenantId, t.typeId, t.value),
+  index("idx_foreign_ids_owner_user_id").on(t.tenantId, t.ownerUserId, t.id),
   tenantOnly,
 ]);

@@ -2,28 +2,58 @@
 import { and, eq, isNull, lte, or, sql } from "drizzle-orm";
 import { createHash, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import { apiKeys } from "../../db/schema/identity.ts";
+import { apiKeys } from "../../db/schema/access.ts";
 import type { Principal, Services } from "../context.ts";
 import { asSystem, transact } from "../context.ts";
 import { told } from "../log.ts";
 import { ROOT_TENANT } from "../topics.ts";
 import { readKey } from "./key_text.ts";
-import { narrowed } from "./permissions.ts";
-import { type GrantRow, heldBy } from "./roles.ts";
+import { Fault } from "../errors.ts";
+import { grantRows } from "./grant_rows.ts";
+import { isWithin } from "./networks.ts";
+import { narrowed, union } from "./permissions.ts";
+import { everybodys, grantsOf } from "./roles.ts";
 
 /** A revoked key, a changed role or a suspended tenant is felt everywhere within this time. */
 export const KEY_TTL_MS = 5_000;
 const LAST_USED_MS = 60_000;
 
 /** What a key's row says. */
-type Holding = { principal: Principal; expiresAtMs: number; lastUsedAtMs: number };
+type Holding = {
+  principal: Principal;
+  expiresAtMs: number;
+  lastUsedAtMs: number;
+  /** The tenant's and the key's own: one must come from within both. */
+  networks: readonly (readonly string[])[];
+};
 type Known = { holding: Holding | null; readAtMs: number; renewing: boolean };
 type Reading = { answer: Promise<Holding | null>; readAtMs: number };
 
 export type Principals = {
-  /** Null: nobody, or something that does not hold. An Authorization header counts before a key. */
-  find(authorization: string | null, apiKey: string | null): Promise<Principal | null>;
+  /**
+   * Null: nobody, or something that does not hold. An Authorization header counts before a key.
+   * `addressOf` is asked only where it matters. Throws Forbidden for one from outside the networks
+   * the tenant or the key is used from.
+   */
+  find(
+    authorization: string | null,
+    apiKey: string | null,
+    addressOf?: () => string,
+  ): Promise<Principal | null>;
 };
+
+const elsewhere = () =>
+  new Fault(
+    "Forbidden",
+    "address.not_allowed",
+    "Not from this address: ask whoever runs the tenant",
+  );
+
+function requireAddress(lists: readonly (readonly string[])[], addressOf: () => string) {
+  for (const networks of lists) {
+    if (networks.length > 0 && !isWithin(addressOf(), networks)) throw elsewhere();
+  }
+}
 
 /** Remembers keys for KEY_TTL_MS and renews those in use ahead of it, off the caller's path. */
 export function principals(services: Services): Principals {
@@ -76,16 +106,20 @@ export function principals(services: Services): Principals {
   }
 
   return {
-    find: async (authorization, apiKey) => {
+    find: async (authorization, apiKey, addressOf = () => "unknown") => {
       const bearer = /^Bearer ([\x21-\x7e]+)$/i.exec(authorization ?? "")?.[1] ?? null;
       if (authorization !== null && bearer === null) return null;
       const text = bearer ?? apiKey;
       if (text === null) return null;
       if (!text.startsWith("sb_")) {
-        return bearer ? await services.tokens.verify(bearer, services.now()) : null;
+        const token = bearer ? await services.tokens.read(bearer, services.now()) : null;
+        const standee = token && await services.standings.ofToken(token);
+        if (standee && standee.networks.length > 0) requireAddress([standee.networks], addressOf);
+        return standee?.principal ?? null;
       }
       const holding = await byKey(text);
       if (!holding || holding.expiresAtMs <= nowMs()) return null;
+      requireAddress(holding.networks, addressOf);
       noteUse(holding);
       return holding.principal;
     },
@@ -125,8 +159,9 @@ async function readHolding(services: Services, text: string): Promise<Holding | 
   if (!row || !isTrue || row.revoked_at !== null || row.is_open !== true) return null;
   const [tenantId, userId] = [String(row.tenant_id), String(row.owner_user_id)];
   const scopes = Array.isArray(row.scopes) ? row.scopes.map(String) : [];
-  const owners = heldBy(
-    grantRows(row.grants),
+  const rows = grantRows(row.grants);
+  const bound = grantsOf(
+    rows,
     tenantId === ROOT_TENANT,
     (what) => services.log("warn", "a binding names what does not exist", { what }),
   );
@@ -136,22 +171,12 @@ async function readHolding(services: Services, text: string): Promise<Holding | 
       tenantId,
       userId,
       sessionId: null,
-      grants: narrowed(owners, scopes),
+      grants: narrowed(union(bound, everybodys), scopes),
     },
     expiresAtMs: momentOf(row.expires_at, Infinity),
     lastUsedAtMs: momentOf(row.last_used_at, 0),
+    networks: [row.networks, row.key_networks].map((list) =>
+      Array.isArray(list) ? list.map(String) : []
+    ),
   };
-}
-
-const textOf = (value: unknown) => typeof value === "string" ? value : null;
-
-/** The rows of `effective_grants`, from a statement or from JSON. */
-export function grantRows(rows: unknown): GrantRow[] {
-  const list: unknown = typeof rows === "string" ? JSON.parse(rows) : rows;
-  return (Array.isArray(list) ? list : []).map((row: Record<string, unknown>) => ({
-    systemRole: textOf(row.system_role),
-    permission: textOf(row.permission),
-    reach: textOf(row.reach),
-    depth: Number(row.depth),
-  }));
 }

@@ -8,11 +8,31 @@ import { v7 } from "uuid";
 import type { Principal } from "../context.ts";
 import { EnvError } from "../env.ts";
 import { decode, encode } from "./permissions.ts";
+import type { Standee, Whose } from "./standings.ts";
 
 export const ACCESS_TOKEN_SECONDS = 300;
 /** Another process's clock may be this far behind ours, and takes our tokens all the same. */
 const SKEW_SECONDS = 10;
 const AUDIENCE = "switchboard";
+
+/** What a token is signed under: how things stood, and until when they stand so by themselves. */
+export type Signing = {
+  homeEpoch: number;
+  actingEpoch: number;
+  untilMs: number;
+  /** The tenant lets its callers in from certain networks only: ask from where before believing. */
+  isListed: boolean;
+};
+
+/** A token that is what it says, though its holder may have lost what it says since. */
+export type Issued = Pick<Signing, "homeEpoch" | "actingEpoch" | "isListed"> & {
+  /** Its `jti`. */
+  id: string;
+  whose: Whose;
+  standee: Standee;
+  expiresAt: number;
+  notBefore: number;
+};
 
 /** A signing key: `next` is published before it signs, `old` until its tokens end. */
 export type SigningKey = { kid: string; state: "current" | "next" | "old"; x: string; d: string };
@@ -21,9 +41,13 @@ const OKP = { kty: "OKP", crv: "Ed25519" } as const;
 
 export type Tokens = {
   /** Signs a token for `principal`; `expiresInSeconds` says how long it holds. */
-  sign(principal: Principal, now: Date): Promise<{ token: string; expiresInSeconds: number }>;
-  /** Who a token speaks for, or null for any reason it does not hold. */
-  verify(token: string, now: Date): Promise<Principal | null>;
+  sign(
+    principal: Principal,
+    now: Date,
+    signing: Signing,
+  ): Promise<{ token: string; expiresInSeconds: number }>;
+  /** What a token says and who it was signed for; null when it is not a token of ours that is valid. */
+  read(token: string, now: Date): Promise<Issued | null>;
   /** The public keys, as RFC 7517 writes them. */
   jwks: { keys: JWK[] };
 };
@@ -31,23 +55,41 @@ export type Tokens = {
 /** The compact form alone (RFC 7515, 3.1): decoders also take spaces and padding. */
 const shape = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
-type Verified = { principal: Principal; expiresAt: number; notBefore: number };
 type Claims = Readonly<Record<string, unknown>>;
 type Verifier = Awaited<ReturnType<typeof importJWK>>;
 
 const text = (value: unknown) => typeof value === "string" ? value : null;
 
-function principalOf(claims: Claims): Principal | null {
-  const [subject, tenantId, home, perm] = [claims.sub, claims.tid, claims.hid, claims.perm].map(
-    text,
-  );
-  if (!subject || !tenantId || !home || perm === null || perm === undefined) return null;
-  return {
+const count = (value: unknown) => Number.isSafeInteger(value) ? Number(value) : null;
+
+function issuedOf(claims: Claims): Issued | null {
+  const [subject, tenantId, home, perm, id] = [
+    claims.sub,
+    claims.tid,
+    claims.hid,
+    claims.perm,
+    claims.jti,
+  ].map(text);
+  const [homeEpoch, actingEpoch] = (Array.isArray(claims.ep) ? claims.ep : []).map(count);
+  if (!subject || !tenantId || !home || !id || typeof perm !== "string") return null;
+  if (typeof homeEpoch !== "number" || typeof actingEpoch !== "number") return null;
+  const sessionId = text(claims.sid);
+  const principal: Principal = {
     actor: { type: "user", tenantId: home, id: subject },
     tenantId,
     userId: home === tenantId ? subject : null,
-    sessionId: text(claims.sid),
+    sessionId,
     grants: decode(perm),
+  };
+  return {
+    id,
+    whose: { home, subject, session: sessionId, acting: tenantId },
+    standee: { principal, networks: [] },
+    homeEpoch,
+    actingEpoch,
+    isListed: claims.ips === 1,
+    expiresAt: Number(claims.exp),
+    notBefore: Number(claims.nbf ?? 0),
   };
 }
 
@@ -80,32 +122,33 @@ export async function tokens(keys: SigningKey[], issuer: string): Promise<Tokens
   if (verifiers.size < keys.length) throw unfit("give each key its own kid");
   for (const key of keys) await checkPair(key, verifiers.get(key.kid));
   const signer = await signerOf(current);
-  const seen = new LRUCache<string, Verified>({ max: 10_000 });
+  const seen = new LRUCache<string, Issued>({ max: 10_000 });
 
   return {
     jwks: { keys: publicKeys },
-    sign: async (principal, now) => {
+    sign: async (principal, now, { homeEpoch, actingEpoch, untilMs, isListed }) => {
       const issuedAt = Math.floor(now.getTime() / 1000);
+      const expiresAt = Math.min(issuedAt + ACCESS_TOKEN_SECONDS, Math.floor(untilMs / 1000));
       const token = await new SignJWT({
         tid: principal.tenantId,
         hid: principal.actor.tenantId,
         sid: principal.sessionId,
         client_id: AUDIENCE,
         perm: encode(principal.grants),
+        ep: [homeEpoch, actingEpoch],
+        ...(isListed ? { ips: 1 } : {}),
       })
         .setProtectedHeader({ alg: "EdDSA", kid: current.kid, typ: "at+jwt" })
         .setIssuer(issuer).setAudience(AUDIENCE).setSubject(principal.actor.id ?? "")
         .setIssuedAt(issuedAt).setNotBefore(issuedAt - SKEW_SECONDS)
-        .setExpirationTime(issuedAt + ACCESS_TOKEN_SECONDS).setJti(v7())
+        .setExpirationTime(expiresAt).setJti(v7())
         .sign(signer);
-      return { token, expiresInSeconds: ACCESS_TOKEN_SECONDS };
+      return { token, expiresInSeconds: Math.max(0, expiresAt - issuedAt) };
     },
-    verify: async (token, now) => {
+    read: async (token, now) => {
       const seconds = now.getTime() / 1000;
       const known = seen.get(token);
-      if (known) {
-        return seconds < known.expiresAt && seconds >= known.notBefore ? known.principal : null;
-      }
+      if (known) return seconds < known.expiresAt && seconds >= known.notBefore ? known : null;
       if (token.length > 4096 || !shape.test(token)) return null;
       try {
         const { payload } = await jwtVerify(
@@ -120,10 +163,9 @@ export async function tokens(keys: SigningKey[], issuer: string): Promise<Tokens
             requiredClaims: ["sub", "tid", "exp", "iat", "jti"],
           },
         );
-        const principal = principalOf(payload);
-        if (!principal || payload.exp === undefined) return null;
-        seen.set(token, { principal, expiresAt: payload.exp, notBefore: payload.nbf ?? 0 });
-        return principal;
+        const issued = issuedOf(payload);
+        if (issued) seen.set(token, issued);
+        return issued;
       } catch {
         return null;
       }

@@ -5,7 +5,7 @@
 import { and, desc, eq, lt, sql } from "drizzle-orm";
 import { v7 } from "uuid";
 import { z } from "zod";
-import { apiKeys } from "../../db/schema/identity.ts";
+import { apiKeys } from "../../db/schema/access.ts";
 import { hashSecret, newKey } from "../access/key_text.ts";
 import { permissions } from "../access/permissions.ts";
 import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";

@@ -86,7 +86,7 @@ export const Myself = z.strictObject({});
 export const Me = z.object({
   userId: z.uuid(),
   tenantId: z.uuid(),
-  email: z.string().max(320),
+  email: z.string().max(320).nullable(),
   displayName: z.string().max(255),
   permissions: z.record(z.string(), z.string()),
 });

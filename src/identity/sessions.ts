@@ -5,24 +5,22 @@
 import { and, eq, isNull, sql } from "drizzle-orm";
 import { v7 } from "uuid";
 import { z } from "zod";
-import { rowsOf } from "../../db/client.ts";
 import { sessions, users } from "../../db/schema/identity.ts";
-import { grantRows } from "../access/principals.ts";
 import { newRefreshToken, readRefreshToken } from "../access/refresh_tokens.ts";
-import { heldBy } from "../access/roles.ts";
+import type { Standing } from "../access/standings.ts";
+import type { Signing } from "../access/tokens.ts";
 import {
   asSystem,
   type Ctx,
-  type Grants,
   type Principal,
   type TenantCtx,
   transact,
   type TxCtx,
 } from "../context.ts";
 import { Fault } from "../errors.ts";
-import { ROOT_TENANT } from "../topics.ts";
-import { publish, record } from "../trail.ts";
+import { moved, publish, record } from "../trail.ts";
 import { forget } from "./attempts.ts";
+import { standingAt } from "./authority.ts";
 
 const SESSION_MS = 30 * 24 * 3600_000;
 /** Two tabs that refresh at once both go on; an older token is a thief's or its victim's. */
@@ -49,7 +47,7 @@ export async function openSession(
   const place = { table: "sessions", row: id, column: "refresh_key" };
   const sealed = await ctx.secrets.seal(system, place, refreshKey);
   const actor = { type: "user", tenantId, id: userId } as const;
-  const grants = await transact({ ...system, actor }, async (tx) => {
+  const standing = await transact({ ...system, actor }, async (tx) => {
     await tx.db.insert(sessions).values({
       id,
       tenantId,
@@ -61,37 +59,32 @@ export async function openSession(
     });
     await forget(tx, userId);
     await note(tx, "session.opened", id, userId);
-    return await grantsIn(tx, userId);
+    return await standingAt(tx, { home: tenantId, subject: userId }, tenantId);
   });
-  return await issue(ctx, { tenantId, userId, sessionId: id, grants, counter: 0, refreshKey });
-}
-
-/** What a user of this tenant may do in it. */
-export async function grantsIn(ctx: TxCtx, userId: string): Promise<Grants> {
-  const { tenantId } = ctx;
-  const rows = await ctx.db.execute(
-    sql`select * from effective_grants(${tenantId}::uuid, ${userId}::uuid, ${tenantId}::uuid)`,
-  );
-  return heldBy(
-    grantRows(rowsOf(rows)),
-    tenantId === ROOT_TENANT,
-    (what) => ctx.log("warn", "a binding names what does not exist", { what }),
-  );
+  return await issue(ctx, { tenantId, userId, sessionId: id, standing, counter: 0, refreshKey });
 }
 
 type Issue = {
   tenantId: string;
   userId: string;
   sessionId: string;
-  grants: Grants;
+  standing: Standing;
   counter: number;
   refreshKey: string;
 };
 
-async function issue(ctx: Ctx, { refreshKey, counter, ...who }: Issue) {
+async function issue(ctx: Ctx, { refreshKey, counter, standing, ...who }: Issue) {
   const { tenantId, userId, sessionId } = who;
-  const principal: Principal = { ...who, actor: { type: "user", tenantId, id: userId } };
-  const { token, expiresInSeconds } = await ctx.tokens.sign(principal, ctx.now());
+  const principal: Principal = {
+    ...who,
+    actor: { type: "user", tenantId, id: userId },
+    grants: standing.grants,
+  };
+  const { token, expiresInSeconds } = await ctx.tokens.sign(
+    principal,
+    ctx.now(),
+    signingOf(standing),
+  );
   return {
     accessToken: token,
     tokenType: "Bearer" as const,
@@ -101,6 +94,13 @@ async function issue(ctx: Ctx, { refreshKey, counter, ...who }: Issue) {
     userId,
   };
 }
+
+const signingOf = ({ homeEpoch, actingEpoch, untilMs, networks }: Standing): Signing => ({
+  homeEpoch,
+  actingEpoch,
+  untilMs,
+  isListed: networks.length > 0,
+});
 
 export const Refresh = z.strictObject({
   refreshToken: z.string().min(1, "Give the refresh token").max(512),
@@ -134,8 +134,8 @@ export async function refresh(ctx: Ctx, { refreshToken }: z.infer<typeof Refresh
         .set({ counter: held.counter + 1, rotatedAt: ctx.now() }).where(own(ctx, sessionId));
     }
     const counter = step === "next" ? held.counter + 1 : held.counter;
-    const grants = await grantsIn(ctx, userId);
-    return { tenantId, userId, sessionId, grants, counter, refreshKey };
+    const standing = await standingAt(ctx, { home: tenantId, subject: userId }, tenantId);
+    return { tenantId, userId, sessionId, standing, counter, refreshKey };
   });
   if (!outcome) throw ended();
   return await issue(ctx, outcome);
@@ -171,7 +171,7 @@ function stepOf(counter: number, held: { counter: number; rotatedAt: Date }, now
 
 export const SignOut = z.strictObject({});
 
-/** Ends the session of the token that asks. Its access token runs out by itself within minutes. */
+/** Ends the session of the token that asks, and with it every token of the session. */
 export async function signOut(ctx: TenantCtx, _: z.infer<typeof SignOut>) {
   const sessionId = ctx.principal?.sessionId;
   const { userId } = ctx;
@@ -182,7 +182,9 @@ export async function signOut(ctx: TenantCtx, _: z.infer<typeof SignOut>) {
 async function endSession(ctx: TxCtx, id: string, userId: string, revokedFor: string) {
   const done = await ctx.db.update(sessions).set({ revokedAt: ctx.now(), revokedFor })
     .where(and(own(ctx, id), isNull(sessions.revokedAt))).returning({ id: sessions.id });
-  if (done.length > 0) await note(ctx, "session.ended", id, userId, { revokedFor });
+  if (done.length === 0) return;
+  await moved(ctx, "access");
+  await note(ctx, "session.ended", id, userId, { revokedFor });
 }
 
 async function note(

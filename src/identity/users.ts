@@ -1,6 +1,7 @@
 /** Users: the people of a tenant. One belongs to one tenant and holds roles there. */
 import { z } from "zod";
-import { roleBindings, users, userSecurity } from "../../db/schema/identity.ts";
+import { roleBindings } from "../../db/schema/access.ts";
+import { userKinds, users, userSecurity } from "../../db/schema/identity.ts";
 import { hashPassword } from "../access/passwords.ts";
 import { systemRole as roleOf, systemRoles } from "../access/roles.ts";
 import { type TenantCtx, transact } from "../context.ts";
@@ -13,7 +14,8 @@ import { name } from "../words.ts";
 export const User = z.object({
   id: z.uuid(),
   tenantId: z.uuid(),
-  email: z.string().max(320),
+  kind: z.enum(userKinds),
+  email: z.string().max(320).nullable(),
   displayName: z.string().max(255),
   status: z.enum(["active", "suspended", "closed"]),
   createdAt: z.date(),

@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { v7 } from "uuid";
-import { union } from "../../src/access/permissions.ts";
-import { type GrantRow, grantsOf, systemRoles } from "../../src/access/roles.ts";
+import { covers, union } from "../../src/access/permissions.ts";
+import { everybodys, type GrantRow, grantsOf, systemRoles } from "../../src/access/roles.ts";
 import { asSystem, type Grants, read } from "../../src/context.ts";
-import { grantsIn } from "../../src/identity/sessions.ts";
+import { standingAt } from "../../src/identity/authority.ts";
 import * as users from "../../src/identity/users.ts";
 import { ROOT_TENANT } from "../../src/topics.ts";
 import { home } from "../identity/house.ts";
@@ -15,6 +15,10 @@ const row = (more: Partial<GrantRow>): GrantRow => ({
   permission: null,
   reach: null,
   depth: 0,
+  passes: true,
+  isCurrent: true,
+  isActive: true,
+  untilMs: null,
   ...more,
 });
 
@@ -40,7 +44,11 @@ Deno.test("grantsOf does not care in which order bindings come", () => {
     systemRole: fc.constantFrom(null, ...Object.keys(systemRoles)),
     permission: fc.constantFrom("audit.read", "events.read"),
     reach: fc.constantFrom("self", "tenant", "subtree", "global"),
-    depth: fc.nat(2),
+    depth: fc.option(fc.nat(2)),
+    passes: fc.boolean(),
+    isCurrent: fc.boolean(),
+    isActive: fc.boolean(),
+    untilMs: fc.constant(null),
   });
   fc.assert(fc.property(fc.array(anyRow), fc.boolean(), (rows, isRoot) => {
     assert.deepEqual(reading(rows, isRoot).grants, reading(rows.toReversed(), isRoot).grants);
@@ -85,12 +93,17 @@ Deno.test("grantsOf counts from a tenant above only what reaches down", () => {
 
 const h = await home();
 const asked = (tenantId: string, userId: string): Promise<Grants> =>
-  read(asSystem(h.w.process, tenantId), (ctx) => grantsIn(ctx, userId));
+  read(
+    asSystem(h.w.process, tenantId),
+    async (ctx) => (await standingAt(ctx, { home: tenantId, subject: userId }, tenantId)).grants,
+  );
 /** What everybody may, taken out. */
 const beyond = async (tenantId: string, userId: string) => {
-  const { "users.read": who, "sessions.revoke": out, ...rest } = await asked(tenantId, userId);
-  assert.deepEqual([who, out], ["self", "self"]);
-  return rest;
+  const grants = await asked(tenantId, userId);
+  for (const [permission, reach] of Object.entries(everybodys)) {
+    assert.ok(covers(grants, { [permission]: reach }), permission);
+  }
+  return Object.fromEntries(Object.entries(grants).filter(([p]) => !(p in everybodys)));
 };
 
 /** A user without roles, and words to give them some. */
@@ -160,14 +173,14 @@ Deno.test("grantsIn leaves out bindings that have ended or not begun, and inacti
   assert.deepEqual(await grants(), { "events.read": "self" });
 });
 
-Deno.test("effective_grants brings from above only what reaches down, from any depth", async () => {
+Deno.test("access_rows brings from above only what reaches down, from any depth", async () => {
   const top = await h.tenantBelow();
   let [middle, bottom] = [await h.tenantBelow(top), top];
   for (let depth = 0; depth < 20; depth++) bottom = middle = await h.tenantBelow(middle);
   const { userId, bind, role } = await stage(top);
   await bind({ role: await role({ "audit.read": "tenant", "events.read": "subtree" }) });
   const in_ = async (acting: string) =>
-    (await h.sql("select permission, depth from effective_grants($1, $2, $3) order by 1", [
+    (await h.sql("select permission, depth from access_rows($1, $2, $3, true) order by 1", [
       top,
       userId,
       acting,
@@ -177,7 +190,7 @@ Deno.test("effective_grants brings from above only what reaches down, from any d
   assert.deepEqual(await in_(await h.tenantBelow()), []);
 });
 
-Deno.test("effective_grants gives nothing above or beside a user's home, whatever its bindings say", async () => {
+Deno.test("access_rows gives nothing above or beside a user's home, whatever its bindings say", async () => {
   const [above, beside] = [await h.tenantBelow(), await h.tenantBelow()];
   const { userId, bind } = await stage(await h.tenantBelow(above));
   const [own] = await h.sql("select tenant_id from users where id = $1", [userId]);
@@ -185,7 +198,7 @@ Deno.test("effective_grants gives nothing above or beside a user's home, whateve
   await bind({ systemRole: "owner", at: beside });
   await bind({ systemRole: "operator", at: ROOT_TENANT });
   for (const acting of [own?.tenant_id, above, beside, ROOT_TENANT]) {
-    const rows = await h.sql("select * from effective_grants($1, $2, $3)", [
+    const rows = await h.sql("select * from access_rows($1, $2, $3, true)", [
       own?.tenant_id,
       userId,
       acting,

@@ -6,6 +6,7 @@ import { newKey } from "../../src/access/key_text.ts";
 import type { Principal } from "../../src/context.ts";
 import { etagOf } from "../../src/etags.ts";
 import { newSigningKey } from "../../scripts/laptop.ts";
+import { unmoved } from "../kit.ts";
 import { type Attack, attacksOn, nobody, type Scene } from "./attacks.ts";
 import { fingerprints } from "./catalogue.ts";
 import { type Call, isJson, rest, restEntries, trpc } from "./doors.ts";
@@ -84,7 +85,7 @@ async function forgeries({ w }: House, ours: Side, theirs: Side, ourKeyId: strin
     `${head}.${onlyTenant}.${signature}`,
     `${base64({ alg: "none", typ: "at+jwt" })}.${lie}.`,
     `${hs256}.${mac}`,
-    (await stranger.sign(ours.boss, w.process.now())).token,
+    (await stranger.sign(ours.boss, w.process.now(), unmoved)).token,
     newKey(w.process.keyEnvironment, ourKeyId).text,
   ];
 }

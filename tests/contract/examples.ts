@@ -2,16 +2,17 @@
  * One good call of every procedure. A test that walks all procedures takes its inputs from here, so
  * a procedure without an entry turns those tests red: add it here, in a line or two.
  */
-import type { Principal } from "../../src/context.ts";
+import { access } from "./examples/access.ts";
+import { auth } from "./examples/auth.ts";
+import { groups } from "./examples/groups.ts";
+import { keys } from "./examples/keys.ts";
+import { people } from "./examples/people.ts";
+import { type Example, fresh, type Make, secret } from "./examples/shape.ts";
+import { sso } from "./examples/sso.ts";
+import { tenants } from "./examples/tenants.ts";
 import { type House, platform, type Side } from "./house.ts";
 
-/** A call that works: its input, who makes it when not the side's boss, what must stay secret. */
-export type Example = { input: unknown; as?: Principal; secrets?: string[] };
-type Make = (house: House, side: Side) => Promise<Example> | Example;
-
-const fresh = () => crypto.randomUUID().slice(0, 8);
-const secret = () => `s3cret-${crypto.randomUUID()}`;
-const nothing = () => ({ input: {} });
+export type { Example };
 
 /** Both sides use the same platforms, in the same order: what they share must not join them. */
 const shared = new WeakMap<House, { made: Platform[]; used: Map<string, number> }>();
@@ -41,11 +42,6 @@ async function credential(house: House, side: Side) {
     clientId: `client-${fresh()}`,
     clientSecret: secret(),
   });
-}
-
-async function signedIn({ w }: House, { email, password, tenantId }: Side) {
-  return await w.as(null, { address: fresh() }).identity.auth
-    .signIn({ email, password, tenant: tenantId });
 }
 
 /** Somebody was sent to a provider and came back with a code. */
@@ -164,34 +160,6 @@ const credentials: Record<string, Make> = {
   }),
 };
 
-const identity: Record<string, Make> = {
-  "identity.auth.signIn": (_, { email, password, tenantId }) => ({
-    input: { email, password, tenant: tenantId },
-    secrets: [password],
-  }),
-  "identity.auth.refresh": async (...at) => {
-    const { refreshToken } = await signedIn(...at);
-    return { input: { refreshToken }, secrets: [refreshToken] };
-  },
-  "identity.auth.signOut": async (house, side) => {
-    const { accessToken } = await signedIn(house, side);
-    const as = await house.w.process.tokens.verify(accessToken, house.w.process.now());
-    return { input: {}, ...(as ? { as } : {}), secrets: [accessToken] };
-  },
-  "identity.auth.me": nothing,
-  "identity.apiKeys.create": () => ({
-    input: { name: `key ${fresh()}`, scopes: ["platforms.read", "service_platforms.read"] },
-  }),
-  "identity.apiKeys.revoke": async ({ w }, { boss }) => {
-    const made = await w.as(boss).identity.apiKeys.create({
-      name: `key ${fresh()}`,
-      scopes: ["platforms.read"],
-    });
-    return { input: { id: made.apiKey.id }, secrets: [made.key] };
-  },
-  "identity.apiKeys.list": () => ({ input: { limit: 5 } }),
-};
-
 const trail: Record<string, Make> = {
   "audit.list": (_, { boss }) => ({ input: { actorId: boss.userId, limit: 5 } }),
   "events.list": () => ({ input: { type: "user.created", limit: 5 } }),
@@ -202,7 +170,13 @@ export const examples: Readonly<Record<string, Make>> = {
   ...services,
   ...credentials,
   ...bindings,
-  ...identity,
+  ...auth,
+  ...keys,
+  ...tenants,
+  ...people,
+  ...groups,
+  ...access,
+  ...sso,
   ...trail,
 };
 

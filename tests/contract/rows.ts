@@ -2,15 +2,17 @@
 import { getTableColumns, getTableName, is, Table as DrizzleTable } from "drizzle-orm";
 import { toSnakeCase } from "drizzle-orm/casing";
 import { v7 } from "uuid";
+import * as access from "../../db/schema/access.ts";
 import * as identity from "../../db/schema/identity.ts";
 import * as machinery from "../../db/schema/machinery.ts";
 import * as platforms from "../../db/schema/platforms.ts";
+import * as signIn from "../../db/schema/sign_in.ts";
 import * as trail from "../../db/schema/trail.ts";
 import type { Ask, Column, Table } from "./catalogue.ts";
 
 /** Every table the code knows, by its name in the database. */
 export const drizzleTables: ReadonlyMap<string, DrizzleTable> = new Map(
-  [identity, machinery, platforms, trail].flatMap((schema) => Object.values(schema))
+  [identity, access, signIn, machinery, platforms, trail].flatMap((schema) => Object.values(schema))
     .flatMap((value: unknown) => is(value, DrizzleTable) ? [value] : [])
     .map((table) => [getTableName(table), table]),
 );
@@ -37,16 +39,28 @@ export type RowMaker = {
 
 /** Columns of which only one of several may be set, or that must not look like the last row's. */
 const chosen: Record<string, Record<string, () => unknown>> = {
-  role_bindings: { system_role: () => null },
+  role_bindings: { system_role: () => null, group_id: () => null, revoked_at: () => null },
+  group_members: {
+    member_group_id: () => null,
+    starts_at: () => null,
+    ends_at: () => null,
+    is_holding: () => true,
+  },
+  client_access: { network: () => "203.0.113.0/24", api_key_id: () => null },
+  sso_flows: { expires_at: () => new Date(Date.now() + 600_000), state: () => "coded" },
+  invitations: { accepted_at: () => null, revoked_at: () => null },
   data_keys: { state: () => "old" },
   user_platform_bindings: { token_expires_at: () => new Date(Date.now() + 30 * 24 * 3600_000) },
   oauth_flows: { expires_at: () => new Date(Date.now() + 600_000), state: () => "coded" },
   idempotency_keys: { state: () => "done", lease_until: () => new Date(0) },
 };
 
+/** Written by the database itself. */
+const byTrigger = ["tenant_closure", "group_closure"];
+
 /** Inserts one row into each tenant table, tables that are pointed at before those that point. */
 export async function fill(maker: RowMaker, all: Table[]): Promise<void> {
-  const left = new Set(all.filter(({ name, isTenant }) => isTenant && name !== "tenant_closure"));
+  const left = new Set(all.filter(({ name, isTenant }) => isTenant && !byTrigger.includes(name)));
   while (left.size > 0) {
     const ready = [...left].filter(({ name, links }) =>
       links.every(({ target }) => target === name || ![...left].some((t) => t.name === target))

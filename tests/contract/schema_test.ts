@@ -23,6 +23,8 @@ const shared: Readonly<Record<string, string>> = {
 /** Unique indexes that do not start with the tenant: each tells one bit across tenants. */
 const uniqueEverywhere: Readonly<Record<string, string>> = {
   idx_api_keys_id: "A key names itself before its tenant is known; ids are random",
+  idx_domains_verified_name:
+    "A name of the DNS is one tenant's: its owner has shown it to be theirs",
 };
 
 /** Links into what tenants share carry no tenant, because there is none. */
@@ -34,8 +36,10 @@ const unindexed: Readonly<Record<string, string>> = {
   "oauth_flows(tenant_id,credential_id)": "Credentials are never deleted; flows live for a day",
   "oauth_flows(tenant_id,owner_user_id)": "Users are never deleted; flows live for a day",
   "platform_credentials(tenant_id,owner_user_id)": "Users are never deleted; asked for by platform",
-  "role_bindings(applies_to_tenant_id)": "Tenants are never deleted",
-  "role_bindings(tenant_id,role_id)": "Roles are never deleted; the tenant's bindings are few",
+  "invitations(tenant_id,group_id)": "Groups are never deleted; a tenant's invitations are few",
+  "invitations(tenant_id,owner_user_id)": "Users are never deleted; never asked for by user",
+  "invitations(tenant_id,role_id)": "Roles are never deleted; a tenant's invitations are few",
+  "sso_flows(tenant_id,identity_provider_id)": "Flows live for a day",
   "service_platforms(tenant_id,credential_id)": "Credentials are never deleted; services are few",
   "user_platform_bindings(tenant_id,credential_id)": "Credentials are never deleted",
 };
@@ -184,6 +188,11 @@ const soundsSecret = /secret|token|password|verifier|totp|refresh_key|(^|_)code$
 const notSecret: Readonly<Record<string, string>> = {
   "api_keys.secret_hash": "SHA-256 of 190 random bits",
   "platform_credentials.secret_fingerprint": "A keyed fingerprint",
+  "identity_providers.secret_fingerprint": "A keyed fingerprint",
+  "tenant_addresses.postal_code": "Where letters go",
+  "invitations.token_hash": "SHA-256 of 256 random bits",
+  "password_resets.token_hash": "SHA-256 of 256 random bits",
+  "sso_flows.secret_hash": "SHA-256 of 256 random bits",
   "platforms.token_url": "An address",
   "platform_credentials.token_url": "An address",
   "user_platform_bindings.token_expires_at": "A moment",

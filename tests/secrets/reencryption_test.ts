@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { getTableColumns, is, Table } from "drizzle-orm";
 import { PgColumn } from "drizzle-orm/pg-core";
 import type { Database } from "../../db/client.ts";
+import * as signIn from "../../db/schema/sign_in.ts";
 import * as identity from "../../db/schema/identity.ts";
 import * as machinery from "../../db/schema/machinery.ts";
 import * as platforms from "../../db/schema/platforms.ts";
@@ -233,7 +234,7 @@ Deno.test("reencrypt refuses with other bytes under the primary key's id", async
 
 Deno.test("sealedColumns finds every sealed column of the schema under the names at() gives", async () => {
   await using house = await embeddedHouse();
-  const tables = Object.values({ ...identity, ...machinery, ...platforms });
+  const tables = Object.values({ ...identity, ...signIn, ...machinery, ...platforms });
   const columns = tables.filter((table) => is(table, Table))
     .flatMap((table) => Object.values(getTableColumns(table)))
     .filter((column) => is(column, PgColumn))

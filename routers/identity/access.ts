@@ -1,0 +1,3 @@
+/** Questions about access: may she, who may, why. */
+
+export const accessRouters = {};

@@ -1,0 +1,3 @@
+/** Groups, roles, and who has which role where. */
+
+export const groupRouters = {};

@@ -1,0 +1,3 @@
+/** Identity providers, and signing in through them. */
+
+export const ssoRouters = {};

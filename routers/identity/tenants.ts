@@ -1,0 +1,3 @@
+/** Tenants, their addresses and their domains. */
+
+export const tenantRouters = {};
