@@ -8,6 +8,7 @@ import type { Tokens } from "./access/tokens.ts";
 import type { Cache, Place as CachePlace } from "./cache/cache.ts";
 import type { Limiter } from "./limits/limiter.ts";
 import { type Log, told } from "./log.ts";
+import type { Mailer } from "./mailer.ts";
 import type { Outbound } from "./outbound.ts";
 import { ATTEMPTS, backoff, refusalOf, settled } from "./retries.ts";
 import type { Vault } from "./secrets/vault.ts";
@@ -40,6 +41,9 @@ export type Services = {
   cache: Cache;
   limiter: Limiter;
   outbound: Outbound;
+  mailer: Mailer;
+  /** The TXT records of a name, each as its parts. Rejects where there are none. */
+  resolveTxt: (name: string) => Promise<string[][]>;
   tokens: Tokens;
   standings: Standings;
   log: Log;

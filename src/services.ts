@@ -1,5 +1,6 @@
 /** Puts together what a process holds and every request shares. */
 import { sql } from "drizzle-orm";
+import { resolveTxt } from "node:dns/promises";
 import type { Database } from "../db/client.ts";
 import { standings } from "./access/standings.ts";
 import { tokens } from "./access/tokens.ts";
@@ -8,6 +9,7 @@ import type { Services } from "./context.ts";
 import type { Env } from "./env.ts";
 import { limiter } from "./limits/limiter.ts";
 import { log } from "./log.ts";
+import type { Mailer } from "./mailer.ts";
 import { outbound } from "./outbound.ts";
 import { redis } from "./redis.ts";
 import { patient } from "./retries.ts";
@@ -22,6 +24,8 @@ export type Parts = {
   database: Database;
   now?: () => Date;
   write?: (line: string) => void;
+  mailer?: Mailer;
+  resolveTxt?: Services["resolveTxt"];
 };
 
 /** The services of one process, over a database that is open. */
@@ -49,6 +53,8 @@ export async function services(parts: Parts): Promise<Process> {
     cache: shelves,
     limiter: limiter({ redis: shared, now: milliseconds }),
     outbound: outbound({ allowPrivateHosts: env.ALLOW_PRIVATE_HOSTS }),
+    mailer: parts.mailer ?? (() => Promise.reject(new Error("No mail server is set"))),
+    resolveTxt: parts.resolveTxt ?? resolveTxt,
     tokens: await tokens(env.SIGNING_KEYS, env.PUBLIC_URL),
     standings: standings({
       database,

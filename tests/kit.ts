@@ -13,6 +13,7 @@ import { asSystem, type Ctx, type Grants, type Principal } from "../src/context.
 import { type Env, readEnv } from "../src/env.ts";
 import * as tenants from "../src/identity/tenants.ts";
 import * as users from "../src/identity/users.ts";
+import type { Mailer } from "../src/mailer.ts";
 import { newKek } from "../src/secrets/keyring.ts";
 import { services } from "../src/services.ts";
 import { ROOT_TENANT } from "../src/topics.ts";
@@ -68,6 +69,8 @@ export type WorldOptions = {
   now?: () => Date;
   /** Takes the log's lines. */
   write?: (line: string) => void;
+  mailer?: Mailer;
+  resolveTxt?: (name: string) => Promise<string[][]>;
 };
 
 export type Person = Principal & { userId: string };
@@ -88,6 +91,8 @@ export async function world(options: WorldOptions = {}) {
     database,
     ...(options.now ? { now: options.now } : {}),
     ...(options.write ? { write: options.write } : {}),
+    ...(options.mailer ? { mailer: options.mailer } : {}),
+    ...(options.resolveTxt ? { resolveTxt: options.resolveTxt } : {}),
   });
   const hono = app(process, {
     requestsPerMinute: 1_000_000,
