@@ -6,6 +6,7 @@ import * as apiKeys from "../src/identity/api_keys.ts";
 import * as catalogue from "../src/platforms/catalogue.ts";
 import * as registrations from "../src/platforms/services.ts";
 import { requestsPerSecond } from "./bench/load.ts";
+import { perSecond, run } from "./bench/measure.ts";
 import { serve, type Stage, stage } from "./bench/stage.ts";
 
 const help = `deno task bench [NAME…]
@@ -14,32 +15,6 @@ Prints one JSON line per measure: {"bench","unit","ours","baseline","baseline_na
 ratio is ours/baseline and each figure the median of turns taken one after the other. Names:
 trpc_cached_read rest_cached_read api_key_warm api_key_cold cold_start memory. Starts a Postgres and
 the servers it needs itself; takes about two minutes for all.`;
-
-type Measure = {
-  unit: string;
-  baselineName: string;
-  turn(): Promise<[number, number]>;
-  turns: number;
-};
-
-const median = (numbers: number[]) =>
-  numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? NaN;
-const rounded = (n: number) => Number(n.toPrecision(4));
-
-async function run(bench: string, { unit, baselineName, turn, turns }: Measure) {
-  await turn(); // Warms both.
-  const pairs: [number, number][] = [];
-  for (let i = 0; i < turns; i++) pairs.push(await turn());
-  const [ours, baseline] = [median(pairs.map(([a]) => a)), median(pairs.map(([, b]) => b))];
-  console.log(JSON.stringify({
-    bench,
-    unit,
-    ours: rounded(ours),
-    baseline: rounded(baseline),
-    baseline_name: baselineName,
-    ratio: rounded(ours / baseline),
-  }));
-}
 
 const main = new URL("../src/main.ts", import.meta.url).pathname;
 const bare = new URL("./bench/bare.ts", import.meta.url).pathname;
@@ -107,12 +82,6 @@ async function cachedRead(on: Stage, path: (id: string) => string, bench: string
     ],
   });
   await Promise.all([ours.stop(), baseline.stop()]);
-}
-
-async function perSecond(times: number, work: () => Promise<unknown>): Promise<number> {
-  const began = performance.now();
-  for (let i = 0; i < times; i++) await work();
-  return times / (performance.now() - began) * 1000;
 }
 
 /** Verifications a second of an API key, against one select by primary key on the same Postgres. */

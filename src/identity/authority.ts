@@ -20,11 +20,13 @@ export type Rights = { tenantId: string; grants: Grants };
  */
 export async function changingAccess(ctx: TxCtx): Promise<void> {
   const { tenantId, actor } = ctx;
-  await ctx.db.execute(sql`select lock_tree_shared()`);
-  if (actor.tenantId !== tenantId) {
-    await ctx.db.execute(sql`select lock_access_shared(${actor.tenantId}::uuid)`);
-  }
-  await ctx.db.execute(sql`select lock_access(${tenantId}::uuid)`);
+  const actors = actor.tenantId === tenantId
+    ? sql``
+    : sql`lock_access_shared(${actor.tenantId}::uuid),`;
+  // From left to right: everyone takes the locks in this order.
+  await ctx.db.execute(
+    sql`select lock_tree_shared(), ${actors} lock_access(${tenantId}::uuid)`,
+  );
   await moved(ctx, "access");
 }
 

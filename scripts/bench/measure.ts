@@ -1,0 +1,34 @@
+/** One measure: ours and its baseline in turns, one JSON line. */
+
+export type Measure = {
+  unit: string;
+  baselineName: string;
+  turn(): Promise<[number, number]>;
+  turns: number;
+};
+
+export const median = (numbers: number[]) =>
+  numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? NaN;
+const rounded = (n: number) => Number(n.toPrecision(4));
+
+export async function run(bench: string, { unit, baselineName, turn, turns }: Measure) {
+  await turn(); // Warms both.
+  const pairs: [number, number][] = [];
+  for (let i = 0; i < turns; i++) pairs.push(await turn());
+  const [ours, baseline] = [median(pairs.map(([a]) => a)), median(pairs.map(([, b]) => b))];
+  console.log(JSON.stringify({
+    bench,
+    unit,
+    ours: rounded(ours),
+    baseline: rounded(baseline),
+    baseline_name: baselineName,
+    ratio: rounded(ours / baseline),
+  }));
+}
+
+/** Runs `work` one after the other; answers how many a second. */
+export async function perSecond(times: number, work: () => Promise<unknown>): Promise<number> {
+  const began = performance.now();
+  for (let i = 0; i < times; i++) await work();
+  return times / (performance.now() - began) * 1000;
+}
