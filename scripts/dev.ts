@@ -2,6 +2,7 @@
 import { sql } from "drizzle-orm";
 import { app } from "../src/app.ts";
 import { startJobs } from "../src/jobs.ts";
+import type { Mailer } from "../src/mailer.ts";
 import { startFailure } from "../src/start_failures.ts";
 import { InUse, type Laptop, openLaptop, unfinished } from "./laptop.ts";
 import { type DemoWorld, seedDemo } from "./seed.ts";
@@ -10,7 +11,14 @@ const help = `deno task dev
 
 Starts Switchboard on this machine with nothing set up: an embedded database in DATA_DIR, keys of
 its own, and an invented world to sign in to. Variables: PORT (8787), DATA_DIR (.data),
-DATABASE_URL (a Postgres instead of the embedded one), LOG_LEVEL (warn).`;
+DATABASE_URL (a Postgres instead of the embedded one), LOG_LEVEL (warn). Messages to people are
+shown here, unless SMTP_URL and MAIL_FROM name a mail server.`;
+
+const inTerminal: Mailer = ({ to, subject, text }) => {
+  const lines = text.trimEnd().split("\n").map((line) => `  │ ${line}`.trimEnd());
+  console.log([`\n  Message to ${to}: ${subject}`, ...lines, ""].join("\n"));
+  return Promise.resolve();
+};
 
 /** Seeds once; the world is read from the folder after that. */
 async function worldOf({ process, folder }: Laptop): Promise<DemoWorld | null> {
@@ -60,6 +68,7 @@ async function main() {
   const laptop = await openLaptop(Deno.env.toObject(), console.log);
   const world = await worldOf(laptop);
   const { process, port } = laptop;
+  if (!Deno.env.get("SMTP_URL")) process.mailer = inTerminal;
   const hono = app(process, {
     requestsPerMinute: 6_000,
     tenantRequestsPerMinute: 60_000,

@@ -11,11 +11,12 @@ const address = (what: RegExp, sentence: string) =>
   z.string({ error: sentence }).refine((text) => URL.canParse(text) && what.test(text), sentence);
 const base64url = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
 
-const SigningKeys = z.array(z.strictObject({
+export const SigningKeys = z.array(z.strictObject({
   kid: z.string().min(1).max(64),
   state: z.enum(["current", "next", "old"]),
   x: base64url,
   d: base64url,
+  since: z.iso.datetime().optional(),
 })).min(1).max(8);
 
 const HOW_TO_SIGN = 'Make one with "deno task keys signing add" and set what it prints: ' +
@@ -29,6 +30,11 @@ const signingKeys = z.string({ error: HOW_TO_SIGN }).transform((text, issue): Si
   issue.addIssue({ code: "custom", message: HOW_TO_SIGN });
   return z.NEVER;
 });
+
+const pairs = [
+  ["UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN", "Upstash variables"],
+  ["SMTP_URL", "MAIL_FROM", "mail variables"],
+] as const;
 
 const Variables = z.object({
   DATABASE_URL: address(
@@ -61,6 +67,14 @@ const Variables = z.object({
   UPSTASH_REDIS_REST_URL: address(/^https?:/, "Give the REST address Upstash shows: https://…")
     .optional(),
   UPSTASH_REDIS_REST_TOKEN: z.string().min(1, "Give the REST token Upstash shows").optional(),
+  SMTP_URL: address(
+    /^smtps?:\/\/[^/?#]+\/?$/,
+    "Give the mail server's address: smtps://user:password@host, or smtp:// if it offers STARTTLS",
+  ).optional(),
+  MAIL_FROM: z.string().max(320).regex(
+    /^([^<>\p{Cc}]*<[^\s<>@,;]+@[^\s<>@,;]+>|[^\s<>@,;]+@[^\s<>@,;]+)$/u,
+    "Give the sender's address: no-reply@example.com, or Switchboard <no-reply@example.com>",
+  ).optional(),
   KEY_ENVIRONMENT: z.string().regex(/^[a-z]{2,8}$/, "Give 2 to 8 small letters, like live or test")
     .default("live"),
   LOG_LEVEL: z.enum(["debug", "info", "warn", "error"], "Give debug, info, warn or error")
@@ -70,10 +84,14 @@ const Variables = z.object({
   TRUST_FORWARDED_FOR: yes,
   ALLOW_PRIVATE_HOSTS: yes,
 }).superRefine((env, issue) => {
-  const [url, token] = ["UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"] as const;
-  if ((env[url] === undefined) === (env[token] === undefined)) return;
-  const path = [env[url] === undefined ? url : token];
-  issue.addIssue({ code: "custom", path, message: "Set both Upstash variables, or neither" });
+  for (const [one, other, message] of pairs) {
+    if ((env[one] === undefined) === (env[other] === undefined)) continue;
+    issue.addIssue({
+      code: "custom",
+      path: [env[one] === undefined ? one : other],
+      message: `Set both ${message}, or neither`,
+    });
+  }
 });
 
 export type Env = z.infer<typeof Variables>;

@@ -9,7 +9,7 @@ import type { Services } from "./context.ts";
 import type { Env } from "./env.ts";
 import { limiter } from "./limits/limiter.ts";
 import { log } from "./log.ts";
-import type { Mailer } from "./mailer.ts";
+import { type Mailer, mailerOf } from "./mailer.ts";
 import { outbound } from "./outbound.ts";
 import { redis } from "./redis.ts";
 import { patient } from "./retries.ts";
@@ -53,7 +53,7 @@ export async function services(parts: Parts): Promise<Process> {
     cache: shelves,
     limiter: limiter({ redis: shared, now: milliseconds }),
     outbound: outbound({ allowPrivateHosts: env.ALLOW_PRIVATE_HOSTS }),
-    mailer: parts.mailer ?? (() => Promise.reject(new Error("No mail server is set"))),
+    mailer: parts.mailer ?? mailerOf(env),
     resolveTxt: parts.resolveTxt ?? resolveTxt,
     tokens: await tokens(env.SIGNING_KEYS, env.PUBLIC_URL),
     standings: standings({
