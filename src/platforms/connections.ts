@@ -10,6 +10,7 @@ import * as oauth from "oauth4webapi";
 import { v7 } from "uuid";
 import { z } from "zod";
 import { oauthFlows as flows, platformCredentials, platforms } from "../../db/schema/platforms.ts";
+import { flowNamedBy, newFlowToken } from "../access/flow_tokens.ts";
 import { asSystem, read, type Services, type TenantCtx, transact, type TxCtx } from "../context.ts";
 import { conflict, Fault, invalid, notFound } from "../errors.ts";
 import { sha256 } from "../idempotency.ts";
@@ -57,7 +58,7 @@ export async function start(ctx: TenantCtx, input: z.infer<typeof Start>) {
       (client.scopes.length > 0 ? client.scopes : platform.defaultScopes);
     const scopes = [...new Set([...wanted, ...quirks.requiredScopes])];
     const id = v7();
-    const state = newState(ctx.tenantId, id);
+    const state = newFlowToken(ctx.tenantId, id);
     const [nonce, verifier] = [oauth.generateRandomNonce(), oauth.generateRandomCodeVerifier()];
     const flow = one(
       await ctx.db.insert(flows).values({
@@ -139,21 +140,6 @@ function redirectOf(given: string | undefined, known: string[], ours: string): s
   throw invalid("redirect_uri", "Give one of the credential's redirect URIs, letter for letter");
 }
 
-/** Tenant, flow and 256 random bits: the tenant is found by it, and nothing is believed from it. */
-function newState(tenantId: string, flowId: string): string {
-  const ids = Uint8Array.fromHex((tenantId + flowId).replaceAll("-", ""));
-  const bytes = new Uint8Array([...ids, ...crypto.getRandomValues(new Uint8Array(32))]);
-  return bytes.toBase64({ alphabet: "base64url", omitPadding: true });
-}
-
-const uuidOf = (hex: string) => hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
-
-function idsIn(state: string): { tenantId: string; flowId: string } | null {
-  if (!/^[\w-]{86}$/.test(state)) return null;
-  const hex = Uint8Array.fromBase64(state, { alphabet: "base64url" }).toHex();
-  return { tenantId: uuidOf(hex.slice(0, 32)), flowId: uuidOf(hex.slice(32, 64)) };
-}
-
 /** What a provider sends a browser back with. */
 export type Callback = {
   state: string;
@@ -167,7 +153,7 @@ export async function callback(
   services: Services & { requestId: string },
   { state, code, error, issuer }: Callback,
 ): Promise<"kept" | "refused" | null> {
-  const ids = idsIn(state);
+  const ids = flowNamedBy(state);
   if (!ids || (code === null) === (error === null)) return null;
   const { tenantId, flowId } = ids;
   const ctx: TenantCtx = {

@@ -17,12 +17,10 @@ import { requireMatch } from "../etags.ts";
 import { faultCodes } from "../fault_codes.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found, given, one } from "../rows.ts";
+import { MASK } from "../secrets/masks.ts";
 import { moved, publish, record } from "../trail.ts";
 import { name, scopes, webAddress } from "../words.ts";
 import { activePlatform, type Platform } from "./catalogue.ts";
-
-/** Stands where a secret is; sent back, it leaves the secret as it is. */
-export const MASK = "********";
 
 export const Credential = z.object({
   id: z.uuid(),

@@ -14,6 +14,7 @@ import { requireMatch } from "../etags.ts";
 import { faultCodes } from "../fault_codes.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { found, given, one } from "../rows.ts";
+import { MASK } from "../secrets/masks.ts";
 import { changesOf, moved, publish, record } from "../trail.ts";
 import { metadata, name } from "../words.ts";
 import { activePlatform } from "./catalogue.ts";
@@ -26,7 +27,7 @@ export const ServicePlatform = z.object({
   serviceName: z.string().max(255),
   config: z.object({
     clientId: z.string().max(512),
-    clientSecret: z.literal(credentials.MASK),
+    clientSecret: z.literal(MASK),
     tenantId: z.string().max(255).nullable(),
     additionalData: z.record(z.string(), z.unknown()).nullable(),
   }),
@@ -67,7 +68,7 @@ const viewOf = (row: Row): ServicePlatform => ({
   serviceName: row.serviceName,
   config: {
     clientId: row.clientId,
-    clientSecret: credentials.MASK,
+    clientSecret: MASK,
     tenantId: row.providerTenantId,
     additionalData: row.additionalData,
   },
@@ -229,7 +230,7 @@ async function changeCredential(ctx: TxCtx, before: Row, { clientId, clientSecre
     }
     return before.credentialId;
   }
-  if (clientSecret === undefined || clientSecret === credentials.MASK) {
+  if (clientSecret === undefined || clientSecret === MASK) {
     throw invalid(
       "config.client_secret",
       "Another client id needs its secret",

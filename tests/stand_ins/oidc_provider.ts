@@ -54,7 +54,9 @@ export interface OidcProvider extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
-export const scopes = ["openid", "offline_access", "profile", "email", "calls:read", "calls:write"];
+export const scopes = [
+  ...["openid", "offline_access", "profile", "email", "groups", "calls:read", "calls:write"],
+];
 
 const defaultSettings: Settings = {
   rotate: true,
@@ -63,6 +65,7 @@ const defaultSettings: Settings = {
   tokenDelayMs: 0,
   beforeToken: undefined,
   afterToken: undefined,
+  claims: undefined,
 };
 
 export async function oidcProvider(options: Partial<Settings> = {}): Promise<OidcProvider> {
@@ -133,7 +136,13 @@ async function setup(storage: Storage, settings: Settings): Promise<object> {
     clientDefaults: { id_token_signed_response_alg: "ES256" },
     cookies: { keys: [crypto.randomUUID()] },
     scopes,
-    claims: { openid: ["sub"], email: ["email", "email_verified"], profile: ["name"] },
+    claims: {
+      openid: ["sub"],
+      email: ["email", "email_verified"],
+      profile: ["name"],
+      groups: ["groups"],
+    },
+    conformIdTokenClaims: false, // Most providers put them into the ID token, not behind userinfo.
     pkce: { required: () => true },
     features: {
       devInteractions: { enabled: false },
@@ -149,6 +158,7 @@ async function setup(storage: Storage, settings: Settings): Promise<object> {
         name: accountId,
         email: `${accountId}@example.com`,
         email_verified: true,
+        ...settings.claims?.(accountId),
       }),
     }),
     expiresWithSession: () => false,

@@ -35,6 +35,8 @@ export interface Settings {
   beforeToken: ((request: TokenRequest) => Promise<void> | void) | undefined;
   /** Awaited after the provider issued and rotated, before its answer is sent. */
   afterToken: ((request: TokenRequest) => Promise<void> | void) | undefined;
+  /** What is said of an account beyond or instead of the usual; undefined takes a claim away. */
+  claims: ((account: string) => Record<string, unknown>) | undefined;
 }
 
 export interface Counts {
