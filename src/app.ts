@@ -8,9 +8,11 @@ import { appRouter } from "../routers/mod.ts";
 import { mountOauthCallback } from "../routers/oauth_callback.ts";
 import { mountProxy } from "../routers/proxy.ts";
 import { failed, mountPage, mountRest, noSuchPath } from "../routers/rest.ts";
+import { mountSsoCallback } from "../routers/sso_callback.ts";
 import { swiftQueries } from "../routers/swift.ts";
 import { mountTrpc } from "../routers/trpc_http.ts";
 import { principals } from "./access/principals.ts";
+import { JWKS_SECONDS } from "./access/tokens.ts";
 import type { Ctx, Services } from "./context.ts";
 import { Fault } from "./errors.ts";
 import { type Judged, limitHeaders } from "./limits/headers.ts";
@@ -49,13 +51,10 @@ function contextMaker(services: Services, options: AppOptions) {
   const perTenant = { name: "tenant", max: options.tenantRequestsPerMinute, windowSeconds: 60 };
   return async (c: AppContext, calls = 1): Promise<Ctx> => {
     const header = (name: string) => c.req.header(name) ?? null;
-    const principal = await find(
-      header("authorization"),
-      header("x-api-key"),
-      () => addressOf(c, options.trustForwardedFor),
-    );
+    const askAddress = () => addressOf(c, options.trustForwardedFor);
+    const principal = await find(header("authorization"), header("x-api-key"), askAddress);
     // Asked of the socket for strangers only: whoever is known is limited by who they are.
-    const address = principal ? "" : addressOf(c, options.trustForwardedFor);
+    const address = principal ? "" : askAddress();
     const asked = principal
       ? [
         { limit: perPrincipal, key: `${principal.actor.type}:${principal.actor.id}` },
@@ -83,6 +82,7 @@ function contextMaker(services: Services, options: AppOptions) {
       principal,
       isRefused: !principal && Boolean(c.req.header("authorization") ?? c.req.header("x-api-key")),
       address,
+      addressOf: askAddress,
       userAgent: header("user-agent"),
       ifMatch: header("if-match"),
       idempotencyKey: header("idempotency-key"),
@@ -125,12 +125,13 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
   mountPage(hono, "/health", (c) => c.json({ status: "ok" }), host);
   mountPage(hono, "/ready", (c) => ready(services, c), host);
   mountPage(hono, "/.well-known/jwks.json", (c) => {
-    c.header("Cache-Control", "public, max-age=300");
+    c.header("Cache-Control", `public, max-age=${JWKS_SECONDS}`);
     return c.json(services.tokens.jwks);
   }, host);
   mountTrpc(hono, appRouter, { ...host, limits: (c) => c.get("limits") ?? {} });
   mountProxy(hono, host);
   mountOauthCallback(hono, host);
+  mountSsoCallback(hono, host);
   mountRest(hono, appRouter, {
     ...host,
     context: async (c) => ({ held: await context(c) }),

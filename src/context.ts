@@ -61,6 +61,8 @@ export type Ctx = Services & {
   isRefused?: boolean | undefined;
   /** A stranger's network address, as far as it is known; empty for a principal. */
   address: string;
+  /** A principal's, which costs a question to the socket. */
+  addressOf?: (() => string) | undefined;
   userAgent: string | null;
   ifMatch: string | null;
   idempotencyKey: string | null;

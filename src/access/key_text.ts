@@ -1,6 +1,13 @@
 /**
  * The text of an API key: `sb_<env>_<id>_<secret><checksum>`. The checksum tells a typing error or
  * a random string from a key without a database, and lets secret scanners be sure (as GitHub's do).
+ *
+ * For a scanner: whatever matches
+ *
+ *     \bsb_[a-z]{2,8}_[0-9a-f]{32}_[0-9A-Za-z]{38}\b
+ *
+ * is a key when its last six characters are the CRC-32 (IEEE 802.3, as zlib's `crc32`) of all that
+ * stands before them, written in base 62 with the digits 0-9, A-Z, a-z and zeros in front.
  */
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const SECRET_LENGTH = 32;

@@ -1,6 +1,7 @@
 /** The text of an API key: what it looks like, and that a mistyped one is told at once. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { crc32 } from "node:zlib";
 import { v7 } from "uuid";
 import { hashSecret, newKey, readKey } from "../../src/access/key_text.ts";
 
@@ -34,6 +35,35 @@ Deno.test("readKey refuses a key with any one character changed, left out or dou
     }),
     { numRuns: 1_000 },
   );
+});
+
+/** As a scanner is told to find keys: the expression of the docstring, then zlib's crc32 in base 62. */
+const source = await Deno.readTextFile(new URL("../../src/access/key_text.ts", import.meta.url));
+const pattern = /^ \* {5}(\\b.*)$/m.exec(source)?.[1] ?? "the docstring holds none";
+function scanned(haystack: string): string[] {
+  const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  const base62 = (n: number): string =>
+    n < 62 ? digits.charAt(n) : base62(Math.floor(n / 62)) + digits.charAt(n % 62);
+  return (haystack.match(new RegExp(pattern, "g")) ?? [])
+    .filter((found) => base62(crc32(found.slice(0, -6))).padStart(6, "0") === found.slice(-6));
+}
+
+Deno.test("a secret scanner finds every key by the documented pattern, and none with a character changed", () => {
+  const around = ["", " ", '"', "KEY=", "Bearer ", "\n", "https://x.example/?key="];
+  for (const environment of ["live", "test", "dev", "staging"]) {
+    for (const [i, before] of around.entries()) {
+      const { text } = newKey(environment, v7());
+      assert.deepEqual(scanned(`${before}${text}${i % 2 ? "" : '",'}`), [text]);
+      for (let at = 3; at < text.length; at++) {
+        const other = text.charAt(at) === "a" ? "b" : "a";
+        assert.deepEqual(scanned(text.slice(0, at) + other + text.slice(at + 1)), []);
+      }
+    }
+  }
+  const { text } = newKey("live", v7());
+  for (const broken of [text.slice(0, -1), `${text}0`, `x${text}`, text.replace("sb_", "sb-")]) {
+    assert.deepEqual(scanned(broken), []);
+  }
 });
 
 Deno.test("readKey refuses what is no key at all", () => {

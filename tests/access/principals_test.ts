@@ -1,11 +1,16 @@
-/** Who a request comes from: keys remembered for seconds at most, and one query however many ask. */
+/** Who a request comes from: keys believed until something changes, and one query however many ask. */
 import assert from "node:assert/strict";
+import { sql } from "drizzle-orm";
 import { v7 } from "uuid";
-import { KEY_TTL_MS, principals } from "../../src/access/principals.ts";
+import type { Database } from "../../db/client.ts";
+import { KEPT_MS, KEY_TTL_MS } from "../../src/access/known_keys.ts";
 import { newKey } from "../../src/access/key_text.ts";
 import type { Permission } from "../../src/access/permissions.ts";
+import { principals } from "../../src/access/principals.ts";
+import { UNKNOWN_KEYS_PER_MINUTE } from "../../src/access/unknown_keys.ts";
+import { cache } from "../../src/cache/cache.ts";
 import type { Principal, Services } from "../../src/context.ts";
-import { home, minutes } from "../identity/house.ts";
+import { elsewhere, home, minutes } from "../identity/house.ts";
 import { until } from "../db/house.ts";
 
 const h = await home();
@@ -13,19 +18,31 @@ const h = await home();
 /** A fresh process over the same database, whose queries are counted and can be held up. */
 function process() {
   const { database } = h.w.process;
-  const count = { queries: 0, writes: 0 };
+  const count = { queries: 0, writes: 0, epochs: 0 };
   const gate: { hold: Promise<void> | null; error: Error | null } = { hold: null, error: null };
+  const gated: Database["query"] = async (statement) => {
+    const { hold, error } = gate;
+    const rows = await database.query(statement);
+    await hold;
+    if (error) throw error;
+    return rows;
+  };
   const services: Services = {
     ...h.w.process,
+    cache: cache({
+      redis: null,
+      now: () => h.clock.ms,
+      epochsOf: async (tenantId) => {
+        count.epochs++;
+        const rows = await gated(sql`select * from epochs_of(${tenantId}::uuid)`);
+        return Object.fromEntries(rows.map(({ topic, epoch }) => [String(topic), Number(epoch)]));
+      },
+    }),
     database: {
       ...database,
-      query: async (statement) => {
+      query: (statement) => {
         count.queries++;
-        const { hold, error } = gate;
-        const rows = await database.query(statement);
-        await hold;
-        if (error) throw error;
-        return rows;
+        return gated(statement);
       },
       transaction: (work, access) => {
         count.writes++;
@@ -35,6 +52,15 @@ function process() {
   };
   return { ...principals(services), count, gate };
 }
+
+/** What every change of access does besides. */
+const announce = (tenantId: string) =>
+  h.sql(
+    `insert into cache_epochs as e (tenant_id, topic) values ($1, 'access')
+      on conflict (tenant_id, topic) do update set epoch = e.epoch + 1`,
+    [tenantId],
+  );
+const passed = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const minted = async (
   more: { scopes?: Permission[]; expiresAt?: Date; role?: string } = {},
@@ -58,9 +84,28 @@ Deno.test("find asks once for a cold key and never for a warm one", async () => 
     grants: { "audit.read": "tenant", "api_keys.create": "tenant" },
   };
   assert.deepEqual(await find(null, key), expected);
-  assert.equal(count.queries, 1);
+  assert.deepEqual([count.queries, count.epochs], [1, 0]);
   for (let i = 0; i < 100; i++) await find(`Bearer ${key}`, null);
-  assert.equal(count.queries, 1);
+  assert.deepEqual([count.queries, count.epochs], [1, 1]);
+});
+
+Deno.test("find reads no row again while nothing changes in its tenant, however many keys are in use", async () => {
+  const { owner, tenantId } = await minted();
+  const create = () => h.w.as(owner).identity.apiKeys.create({ name: "k", scopes: ["audit.read"] });
+  const keys = await Promise.all(Array.from({ length: 20 }, create));
+  const { find, count } = process();
+  const all = () => Promise.all(keys.map(({ key }) => find(null, key)));
+  for (let second = 0; second < 29; second++) {
+    assert.ok((await all()).every((principal) => principal?.grants["audit.read"]));
+    h.clock.ms += 1_000;
+    await passed(1);
+  }
+  assert.equal(count.queries, 20);
+  assert.ok(count.epochs <= 29, `${count.epochs} questions for the tenant's epochs`);
+  await announce(tenantId);
+  h.clock.ms += KEY_TTL_MS;
+  await all();
+  assert.equal(count.queries, 40);
 });
 
 Deno.test("find asks once when a thousand ask at once", async () => {
@@ -92,8 +137,10 @@ Deno.test("find refuses a key of the same id with another secret, and one nobody
 type Made = Awaited<ReturnType<typeof minted>>;
 const ends: Record<string, (made: Made) => Promise<unknown>> = {
   "a revoked key": ({ owner, id }) => h.w.as(owner).identity.apiKeys.revoke({ id }),
-  "the key of a suspended user": ({ owner }) =>
-    h.sql("update users set status = 'suspended' where id = $1", [owner.userId]),
+  "the key of a suspended user": async ({ owner, tenantId }) => {
+    await h.sql("update users set status = 'suspended' where id = $1", [owner.userId]);
+    await announce(tenantId);
+  },
   "the key of a suspended tenant": ({ tenantId }) =>
     h.sql("update tenants set status = 'suspended' where id = $1", [tenantId]),
   "the key of a closed tenant": ({ tenantId }) =>
@@ -135,35 +182,89 @@ Deno.test("find refuses an expired key to the millisecond, warm or cold", async 
 });
 
 Deno.test("find takes from a key what its owner loses, within the bound", async () => {
-  const { key, owner } = await minted();
+  const { key, owner, tenantId } = await minted();
   const { find } = process();
   await find(null, key);
   await h.sql("update role_bindings set system_role = 'auditor' where owner_user_id = $1", [
     owner.userId,
   ]);
+  await announce(tenantId);
   h.clock.ms += KEY_TTL_MS;
   assert.deepEqual(grantsOf(await find(null, key)), { "audit.read": "tenant" });
   await h.sql("update role_bindings set ends_at = now() where owner_user_id = $1", [owner.userId]);
+  await announce(tenantId);
   h.clock.ms += KEY_TTL_MS;
   assert.deepEqual(grantsOf(await find(null, key)), {});
+});
+
+Deno.test("find takes from a key what its owner held for a time, to the millisecond", async () => {
+  const { key, owner } = await minted();
+  const [row] = await h.sql(
+    "update role_bindings set ends_at = now() + interval '1 second' where owner_user_id = $1 returning ends_at",
+    [owner.userId],
+  );
+  assert.ok(row?.ends_at instanceof Date);
+  const endsAt = row.ends_at.getTime();
+  const { find } = process();
+  h.clock.ms = endsAt - 1;
+  assert.deepEqual(grantsOf(await find(null, key)), {
+    "audit.read": "tenant",
+    "api_keys.create": "tenant",
+  });
+  await until(async () => {
+    const [row] = await h.sql("select now() > $1::timestamptz as over", [new Date(endsAt)]);
+    return row?.over === true;
+  }, "the second is over");
+  h.clock.ms = endsAt;
+  assert.deepEqual(grantsOf(await find(null, key)), {});
+  h.clock.ms = Math.max(h.clock.ms, Date.now());
+});
+
+Deno.test("find feels a change nobody announced within a minute", async () => {
+  const { key, id } = await minted();
+  const { find } = process();
+  assert.ok(await find(null, key));
+  await h.sql("update api_keys set revoked_at = now() where id = $1", [id]);
+  h.clock.ms += KEPT_MS;
+  assert.equal(await find(null, key), null);
 });
 
 Deno.test("find renews a key in use ahead of its end, off the caller's path", async () => {
   const { key } = await minted();
   const { find, count, gate } = process();
   await find(null, key);
-  h.clock.ms += KEY_TTL_MS / 2;
+  h.clock.ms += KEPT_MS / 2;
+  await find(null, key); // Knows the epoch again, and has begun to renew.
+  assert.equal(count.queries, 2);
+  await passed(20);
+  h.clock.ms += KEPT_MS / 2;
+  assert.ok(await find(null, key));
+  await until(() => count.queries === 3, "renewed again");
+  await passed(20);
   const held = Promise.withResolvers<void>();
   gate.hold = held.promise;
-  assert.ok(await find(null, key)); // Answered although the query hangs.
-  assert.ok(await find(null, key));
-  assert.equal(count.queries, 2);
+  h.clock.ms += 2_000;
+  assert.ok(await find(null, key)); // Answered although every query hangs.
   held.resolve();
-  gate.hold = null;
-  await until(() => count.queries === 2, "renewed");
-  await new Promise((resolve) => setTimeout(resolve, 20));
-  h.clock.ms += KEY_TTL_MS - 1;
+});
+
+Deno.test("find believes nothing for longer because a question hangs", async () => {
+  const { key, owner, id } = await minted();
+  const { find, gate } = process();
+  await find(null, key);
   assert.ok(await find(null, key));
+  const held = Promise.withResolvers<void>();
+  gate.hold = held.promise;
+  await h.w.as(owner).identity.apiKeys.revoke({ id });
+  h.clock.ms += KEY_TTL_MS / 2;
+  void find(null, key).catch(() => {}); // Asks for the epochs ahead of their end, in vain.
+  h.clock.ms += KEY_TTL_MS / 2;
+  const answer = find(null, key);
+  const late = Symbol("no answer yet");
+  assert.equal(await Promise.race([answer, passed(30).then(() => late)]), late);
+  gate.hold = null;
+  held.resolve();
+  assert.equal(await answer, null);
 });
 
 Deno.test("find joins no reading that hangs for longer than the bound", async () => {
@@ -172,7 +273,7 @@ Deno.test("find joins no reading that hangs for longer than the bound", async ()
   const held = Promise.withResolvers<void>();
   gate.hold = held.promise;
   const early = find(null, key);
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await passed(20);
   gate.hold = null;
   await h.w.as(owner).identity.apiKeys.revoke({ id });
   h.clock.ms += KEY_TTL_MS;
@@ -181,6 +282,70 @@ Deno.test("find joins no reading that hangs for longer than the bound", async ()
   await early;
   assert.equal(await find(null, key), null); // What came late does not overwrite what is newer.
   assert.equal(count.queries, 2);
+});
+
+Deno.test("find takes no answer to a question that was asked before a change", async () => {
+  const { key, owner, id } = await minted();
+  const { find, gate } = process();
+  await find(null, key);
+  h.clock.ms += KEPT_MS / 2 - 1;
+  assert.ok(await find(null, key));
+  h.clock.ms++;
+  const held = Promise.withResolvers<void>();
+  gate.hold = held.promise;
+  assert.ok(await find(null, key)); // Begins to renew; what it reads holds still.
+  await passed(20);
+  gate.hold = null;
+  await h.w.as(owner).identity.apiKeys.revoke({ id });
+  h.clock.ms += KEY_TTL_MS - 1;
+  const answer = find(null, key);
+  await passed(20);
+  held.resolve();
+  assert.equal(await answer, null);
+});
+
+Deno.test("find asks about so many made-up keys of one network a minute, and stops nobody else", async () => {
+  const [good, late] = [await minted(), await minted()];
+  const { find, count } = process();
+  const [from, other] = [elsewhere(), elsewhere()];
+  assert.ok(await find(null, good.key, () => from));
+  const before = count.queries;
+  const made = Array.from(
+    { length: 10 * UNKNOWN_KEYS_PER_MINUTE },
+    () => newKey("test", v7()).text,
+  );
+  const answers = await Promise.allSettled(made.map((text) => find(null, text, () => from)));
+  assert.equal(count.queries - before, UNKNOWN_KEYS_PER_MINUTE);
+  const refused = answers.filter(({ status }) => status === "rejected");
+  assert.equal(refused.length, 9 * UNKNOWN_KEYS_PER_MINUTE);
+  assert.ok(answers.every((it) => it.status === "rejected" || it.value === null));
+  await assert.rejects(find(null, newKey("test", v7()).text, () => from), {
+    code: "RateLimited",
+    reason: "api_key.too_many_unknown",
+  });
+  assert.equal(count.queries - before, UNKNOWN_KEYS_PER_MINUTE);
+  assert.ok(await find(null, late.key, () => other));
+  await announce(good.tenantId);
+  h.clock.ms += KEY_TTL_MS;
+  assert.ok(await find(null, good.key, () => from), "a key that held here before is asked about");
+  h.clock.ms += minutes(1.2);
+  assert.ok(await find(null, late.key, () => from));
+  assert.equal(await find(null, newKey("test", v7()).text, () => from), null);
+});
+
+Deno.test("find lets any number of keys that hold in from one network at once", async () => {
+  const { owner } = await minted();
+  const keys = [];
+  for (let i = 0; i < 2 * UNKNOWN_KEYS_PER_MINUTE; i++) {
+    const { key } = await h.w.as(owner).identity.apiKeys.create({
+      name: "k",
+      scopes: ["audit.read"],
+    });
+    keys.push(key);
+  }
+  const { find } = process();
+  const found = await Promise.all(keys.map((key) => find(null, key, () => "192.0.2.1")));
+  assert.ok(found.every((principal) => principal !== null));
 });
 
 Deno.test("find says so when the database is away, and keeps no answer it did not get", async () => {
@@ -209,7 +374,7 @@ Deno.test("find writes the last use once a minute, whoever sees the key, and mak
     h.clock.ms = first + second * 1_000;
     await Promise.all([one.find(null, key), two.find(null, key)]);
   }
-  await new Promise((resolve) => setTimeout(resolve, 30));
+  await passed(30);
   assert.deepEqual(await kept(), [first, version]);
   assert.deepEqual([one.count.writes, two.count.writes], [1, 0]);
   h.clock.ms = first + minutes(1);

@@ -1,0 +1,178 @@
+/**
+ * What API keys are worth, remembered: a key is believed while nothing has changed in its tenant
+ * since its row was read, and read again once per change.
+ */
+import { sql } from "drizzle-orm";
+import { createHash, timingSafeEqual } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import type { Principal, Services } from "../context.ts";
+import { ROOT_TENANT } from "../topics.ts";
+import { grantRows } from "./grant_rows.ts";
+import { readKey } from "./key_text.ts";
+import { narrowed, union } from "./permissions.ts";
+import { everybodys, grantsOf, untilMsOf } from "./roles.ts";
+import { unknownKeys } from "./unknown_keys.ts";
+
+/** A revoked key, a changed role or a suspended tenant is felt everywhere within this time. */
+export const KEY_TTL_MS = 5_000;
+/** However quiet a tenant is, a row is read again after this: what raised no epoch is felt as well. */
+export const KEPT_MS = 60_000;
+const LONGEST = 128;
+
+/** What a key's row says, as it stood at `readAtMs` or later. */
+export type Holding = {
+  /** Null: it is revoked, or its owner or tenant is not active. */
+  principal: Principal | null;
+  tenantId: string;
+  id: string;
+  expiresAtMs: number;
+  lastUsedAtMs: number;
+  /** The tenant's and the key's own: one must come from within both. */
+  networks: readonly (readonly string[])[];
+  epoch: number;
+  untilMs: number;
+};
+type Known = { holding: Holding; readAtMs: number; isRenewing: boolean };
+type Reading = { answer: Promise<Holding | null>; startedAtMs: number };
+
+export type KnownKeys = {
+  /** Null: no such key. Throws RateLimited for one of too many that were made up. */
+  of(text: string, addressOf: () => string): Holding | null | Promise<Holding | null>;
+};
+
+type Keep = (name: string, holding: Holding | null, readAtMs: number) => void;
+
+/** Readings of rows, each made once however many wait for it. */
+function readings(services: Services, keep: Keep) {
+  const underWay = new Map<string, Reading>();
+  const nowMs = () => services.now().getTime();
+  return {
+    /** What it says is what held at its beginning or later. */
+    begin(name: string, text: string): Promise<Holding | null> {
+      const startedAtMs = nowMs();
+      const answer = readHolding(services, text).then((holding) => {
+        keep(name, holding, startedAtMs);
+        return holding;
+      });
+      const reading = { answer, startedAtMs };
+      underWay.set(name, reading);
+      const ended = () => {
+        if (underWay.get(name) === reading) underWay.delete(name);
+      };
+      answer.then(ended, ended);
+      return answer;
+    },
+    /** Not one that hangs: its answer may be as old as its question. */
+    running(name: string): Promise<Holding | null> | undefined {
+      const reading = underWay.get(name);
+      return reading && nowMs() - reading.startedAtMs < KEY_TTL_MS ? reading.answer : undefined;
+    },
+  };
+}
+
+export function knownKeys(services: Services): KnownKeys {
+  // Apart, so that made-up keys do not push out those that are in use.
+  const known = new LRUCache<string, Known>({ max: 10_000 });
+  const unknown = new LRUCache<string, number>({ max: 1_000 });
+  const strangers = unknownKeys(services.limiter);
+  const nowMs = () => services.now().getTime();
+
+  function keep(name: string, holding: Holding | null, readAtMs: number) {
+    if (!holding) {
+      known.delete(name);
+      unknown.set(name, readAtMs);
+      return;
+    }
+    const other = known.get(name);
+    const isOlder = other && (other.holding.epoch > holding.epoch ||
+      (other.holding.epoch === holding.epoch && other.readAtMs > readAtMs &&
+        other.readAtMs <= nowMs()));
+    if (!isOlder) known.set(name, { holding, readAtMs, isRenewing: false });
+  }
+  const { begin, running } = readings(services, keep);
+
+  async function fresh(name: string, text: string, epoch: number) {
+    const joined = await running(name);
+    return joined && joined.epoch >= epoch ? joined : await begin(name, text);
+  }
+
+  function at(name: string, text: string, it: Known, epoch: number) {
+    const { holding, readAtMs } = it;
+    const ageMs = nowMs() - readAtMs;
+    const isGood = holding.epoch >= epoch && holding.untilMs > nowMs() &&
+      ageMs >= 0 && ageMs < KEPT_MS;
+    if (!isGood) return fresh(name, text, epoch);
+    if (ageMs >= KEPT_MS / 2 && !it.isRenewing) {
+      it.isRenewing = true; // Ahead of its end, off the caller's path.
+      begin(name, text).catch(() => it.isRenewing = false);
+    }
+    return holding;
+  }
+
+  async function stranger(name: string, text: string, addressOf: () => string) {
+    if (!readKey(text)) return null; // The checksum says so without a query.
+    const ageMs = nowMs() - (unknown.get(name) ?? -Infinity);
+    if (ageMs >= 0 && ageMs < KEY_TTL_MS) return null;
+    return await (running(name) ??
+      strangers.ask(addressOf(), () => running(name) ?? begin(name, text)));
+  }
+
+  return {
+    of: (text, addressOf) => {
+      if (text.length > LONGEST) return null; // Not worth a hash.
+      const name = createHash("sha256").update(text).digest("hex");
+      const it = known.get(name);
+      if (!it) return stranger(name, text, addressOf);
+      const epoch = services.cache.epochOf(it.holding.tenantId, "access");
+      return typeof epoch === "number"
+        ? at(name, text, it, epoch)
+        : epoch.then((epoch) => at(name, text, it, epoch));
+    },
+  };
+}
+
+const momentOf = (value: unknown, absent: number) =>
+  value === null || value === undefined ? absent : new Date(String(value)).getTime();
+
+const digest = (text: string) => createHash("sha256").update(text).digest();
+
+/** Whether `stored` is the hash of `secret`, in a time that does not tell where they differ. */
+const fits = (secret: string, stored: unknown) =>
+  timingSafeEqual(digest(digest(secret).toString("hex")), digest(String(stored)));
+
+const wordsOf = (list: unknown) => Array.isArray(list) ? list.map(String) : [];
+
+/** Everything about a key in one query: whether it holds, and what its owner may do now. */
+async function readHolding(services: Services, text: string): Promise<Holding | null> {
+  const named = readKey(text);
+  if (!named) return null;
+  const [row] = await services.database.query(sql`select * from api_key_by_id(${named.id}::uuid)`);
+  const isTrue = fits(named.secret, row?.secret_hash);
+  if (!row || !isTrue) return null;
+  const [tenantId, id] = [String(row.tenant_id), named.id];
+  const rows = grantRows(row.grants);
+  const bound = grantsOf(
+    rows,
+    tenantId === ROOT_TENANT,
+    (what) => services.log("warn", "a binding names what does not exist", { what }),
+  );
+  const holds = row.revoked_at === null && row.is_open === true;
+  return {
+    principal: holds
+      ? {
+        actor: { type: "key", tenantId, id },
+        tenantId,
+        userId: String(row.owner_user_id),
+        sessionId: null,
+        grants: narrowed(union(bound, everybodys), wordsOf(row.scopes)),
+      }
+      : null,
+    tenantId,
+    id,
+    expiresAtMs: momentOf(row.expires_at, Infinity),
+    lastUsedAtMs: momentOf(row.last_used_at, 0),
+    networks: [row.networks, row.key_networks].map(wordsOf).filter(({ length }) => length > 0),
+    epoch: Number(row.epoch),
+    untilMs: untilMsOf(rows),
+  };
+}
