@@ -9,7 +9,16 @@ import { type Keyring, KeyringError, keyringOf, newKek } from "../src/secrets/ke
 import { offline } from "../src/secrets/offline.ts";
 import { GRACE_MS, type Outcome, reencrypt } from "../src/secrets/reencryption.ts";
 import { ROOT_TENANT } from "../src/topics.ts";
-import { newSigningKey } from "./laptop.ts";
+import {
+  added,
+  type Clock,
+  NotYet,
+  promoted,
+  readSigningKeys,
+  retired,
+  ROLLOUT_MS,
+  statusOf,
+} from "./signing_keys.ts";
 
 const HELP = `Keys that encrypt secrets (ENCRYPTION_KEYS), and keys that sign tokens (SIGNING_KEYS).
 
@@ -18,15 +27,24 @@ const HELP = `Keys that encrypt secrets (ENCRYPTION_KEYS), and keys that sign to
   deno task keys promote <id>        new data keys are wrapped by it; every instance must hold it
   deno task keys reencrypt           brings every secret under the promoted key, while serving
   deno task keys retire <id>         takes a key out of use once nothing is under it
-  deno task keys signing add         makes a key that signs tokens; needs no database
+
+  deno task keys signing status      the keys that sign tokens, and when each may go on
+  deno task keys signing add         makes one; a second is published and does not sign yet
+  deno task keys signing promote     the published one signs, once everybody can know it
+  deno task keys signing retire      takes the old one out, once its tokens have ended
 
   --dry-run            says what would happen and changes nothing
   --batch <n>          reencrypt: values in one transaction, 1 to 1000 (100)
   --grace-minutes <n>  reencrypt: drop data keys unused for this long (${GRACE_MS / 60_000})
+  --rollout-minutes <n> signing: until every instance runs with a new SIGNING_KEYS (${
+  ROLLOUT_MS / 60_000
+})
   --help
 
 Rotation: add, put the key into ENCRYPTION_KEYS of every instance and restart them, add again,
 promote, reencrypt, retire, take the old key out. Each step can be repeated, and killed.
+Signing keys: add, promote, retire; each reads SIGNING_KEYS, changes nothing and prints what to set
+it to on every instance at once; each says from when on it may be done. They need no database.
 Reads DATABASE_URL (the service's role), DATABASE_DRIVER, DATABASE_WEBSOCKET_PROXY and
 ENCRYPTION_KEYS.`;
 
@@ -43,9 +61,11 @@ function readArguments(args: string[]) {
       "dry-run": { type: "boolean", default: false },
       batch: { type: "string", default: "100" },
       "grace-minutes": { type: "string", default: String(GRACE_MS / 60_000) },
+      "rollout-minutes": { type: "string", default: String(ROLLOUT_MS / 60_000) },
     },
   });
-  const whole = (name: "batch" | "grace-minutes", least: number, most: number) => {
+  type Counted = "batch" | "grace-minutes" | "rollout-minutes";
+  const whole = (name: Counted, least: number, most: number) => {
     const value = Number(values[name]);
     if (Number.isInteger(value) && value >= least && value <= most) return value;
     throw new Usage(`--${name} takes a whole number from ${least} to ${most}`);
@@ -56,6 +76,7 @@ function readArguments(args: string[]) {
     dryRun: values["dry-run"],
     batch: whole("batch", 1, 1000),
     graceMs: whole("grace-minutes", 0, 100_000) * 60_000,
+    rolloutMs: whole("rollout-minutes", 0, 100_000) * 60_000,
   };
 }
 type Arguments = ReturnType<typeof readArguments>;
@@ -164,12 +185,22 @@ async function runReencrypt(desk: Desk, { dryRun, batch, graceMs }: Arguments): 
   return outcome.unreadable + outcome.failures.length > 0 ? 1 : 0;
 }
 
-/** A key for SIGNING_KEYS: the first signs at once, a later one is published before it signs. */
-async function addSigningKey() {
-  const isFirst = !process.env.SIGNING_KEYS;
-  const key = await newSigningKey(isFirst ? "current" : "next");
-  say(isFirst ? "Set SIGNING_KEYS to this:" : "Add this to the list in SIGNING_KEYS:");
-  console.log(JSON.stringify(isFirst ? [key] : key));
+/** One stage of the keys that sign tokens: prints the list to set, or says why it is not time. */
+async function turnSigningKeys(verb: string | undefined, kid: string | undefined, clock: Clock) {
+  const keys = readSigningKeys(process.env.SIGNING_KEYS);
+  if (verb === "status") return console.log(statusOf(keys, clock).join("\n"));
+  if (verb === "add" && kid !== undefined) throw new Usage(`${kid} is one word too many`);
+  const turned = verb === "add"
+    ? await added(keys, clock)
+    : verb === "promote"
+    ? promoted(keys, clock, kid)
+    : verb === "retire"
+    ? retired(keys, clock, kid)
+    : null;
+  if (!turned) throw new Usage(`There is no "signing ${verb ?? ""}"`);
+  say("Set SIGNING_KEYS to this, on every instance, and restart them:");
+  console.log(JSON.stringify(turned));
+  for (const line of statusOf(turned, clock)) say(line);
 }
 
 const named = (id: string | undefined): string => {
@@ -192,9 +223,10 @@ const retireKey = (id: string, { dryRun }: Arguments) =>
 async function run(args: Arguments): Promise<number> {
   const [verb, id, ...rest] = args.words;
   if (args.help || verb === undefined) console.log(HELP);
-  else if (rest.length > 0) throw new Usage(`${rest[0]} is one word too many`);
+  else if (verb === "signing" && rest.length <= 1) {
+    await turnSigningKeys(id, rest[0], { now: new Date(), rolloutMs: args.rolloutMs });
+  } else if (rest.length > 0) throw new Usage(`${rest[0]} is one word too many`);
   else if (verb === "status") await atDesk(showStatus);
-  else if (verb === "signing" && id === "add") await addSigningKey();
   else if (verb === "add") await addKey(id, args);
   else if (verb === "reencrypt") return await atDesk((desk) => runReencrypt(desk, args));
   else if (verb === "promote") await promoteKey(named(id), args);
@@ -213,7 +245,8 @@ async function main(args: string[]): Promise<number> {
       say(`${error.message}. See: deno task keys --help`);
       return 2;
     }
-    if (!(error instanceof Fault || error instanceof KeyringError)) throw error;
+    const isRefusal = [Fault, KeyringError, NotYet].some((kind) => error instanceof kind);
+    if (!isRefusal || !(error instanceof Error)) throw error;
     say(error.message);
     return 1;
   }

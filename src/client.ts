@@ -18,6 +18,11 @@ export type Client = {
   trpc: TRPCClient<AppRouter>;
   /** The session as it is now, to be kept by a program that restarts; null with an API key. */
   session(): Session | null;
+  /**
+   * The same person in another tenant, at or below their own: its token is exchanged for theirs now
+   * and whenever it is about to end. Fails where they may do nothing, and with an API key.
+   */
+  actIn(tenantId: string): Promise<Client>;
 };
 
 export type ClientOptions = {
@@ -66,33 +71,67 @@ function connect(url: string, options: ClientOptions, authorization?: () => Prom
   });
 }
 
+type Held = { accessToken: string; expiresAt: number };
+
+/** Answers a token that holds, renewed ahead of its end once for however many ask at once. */
+function renewing(current: () => Held, renew: () => Promise<void>): () => Promise<string> {
+  let running: Promise<void> | null = null;
+  return async () => {
+    if (current().expiresAt - Date.now() < AHEAD_MS) {
+      running ??= renew().finally(() => running = null);
+      await running.catch((error: unknown) => {
+        // A network that is away for a moment does no harm to a token that still holds.
+        if (refusalOf(error) || Date.now() >= current().expiresAt) throw error;
+      });
+    }
+    return `Bearer ${current().accessToken}`;
+  };
+}
+
 /** A client over a session from before. However many calls run at once, one of them renews it. */
 export function resume(url: string, session: Session, options: ClientOptions = {}): Client {
   let current = session;
-  let renewing: Promise<void> | null = null;
   const stranger = connect(url, options);
   const renew = async () => {
     const { refreshToken } = current;
     current = sessionOf(await stranger.identity.auth.refresh.mutate({ refreshToken }));
     options.onSession?.(current);
   };
-  const authorization = async () => {
-    if (current.expiresAt - Date.now() < AHEAD_MS) {
-      renewing ??= renew().finally(() => renewing = null);
-      await renewing.catch((error: unknown) => {
-        // A network that is away for a moment does no harm to a token that still holds.
-        if (refusalOf(error) || Date.now() >= current.expiresAt) throw error;
-      });
-    }
-    return `Bearer ${current.accessToken}`;
-  };
-  return { trpc: connect(url, options, authorization), session: () => current };
+  const trpc = connect(url, options, renewing(() => current, renew));
+  return { trpc, session: () => current, actIn: acting(url, trpc, options) };
 }
 
-/** Signs in with e-mail and password; `tenant` when one e-mail is known in several. */
+/** Makes `actIn` for whoever `home` calls as: it is always their own token that is exchanged. */
+function acting(url: string, home: Client["trpc"], options: ClientOptions): Client["actIn"] {
+  const actIn: Client["actIn"] = async (tenantId) => {
+    const exchanged = async (): Promise<Held> => {
+      const answer = await home.identity.auth.exchange.mutate({ tenantId });
+      const { accessToken, expiresIn } = answer;
+      return { accessToken, expiresAt: Date.now() + expiresIn * 1000 };
+    };
+    let current = await exchanged();
+    const renew = async () => {
+      current = await exchanged();
+    };
+    const trpc = connect(url, options, renewing(() => current, renew));
+    return { trpc, session: () => null, actIn };
+  };
+  return actIn;
+}
+
+/** `tenant` when one e-mail is known in several; a code or a recovery code when one is asked for. */
+export type Credentials = {
+  email: string;
+  password: string;
+  tenant?: string;
+  totp?: string;
+  recoveryCode?: string;
+};
+
+/** Signs in with e-mail and password. */
 export async function signIn(
   url: string,
-  credentials: { email: string; password: string; tenant?: string },
+  credentials: Credentials,
   options: ClientOptions = {},
 ): Promise<Client> {
   const answer = await connect(url, options).identity.auth.signIn.mutate(credentials);
@@ -102,7 +141,7 @@ export async function signIn(
 }
 
 /** A client for a program, with an API key. */
-export const withApiKey = (url: string, apiKey: string, options: ClientOptions = {}): Client => ({
-  trpc: connect(url, options, () => Promise.resolve(`Bearer ${apiKey}`)),
-  session: () => null,
-});
+export function withApiKey(url: string, apiKey: string, options: ClientOptions = {}): Client {
+  const trpc = connect(url, options, () => Promise.resolve(`Bearer ${apiKey}`));
+  return { trpc, session: () => null, actIn: acting(url, trpc, options) };
+}

@@ -174,6 +174,72 @@ Deno.test("withApiKey calls as the key, until it is revoked", async () => {
   assert.equal(refusalOf(await failureOf(me(program)))?.code, "Unauthorized");
 });
 
+/** Somebody who owns a tenant, and a tenant below it. */
+async function owning() {
+  const who = await h.login(await h.tenantBelow(), { role: "owner" });
+  const below = await h.tenantBelow(who.tenantId);
+  const { email, password } = who;
+  const client = await signIn(url, { email, password });
+  heard.paths.length = 0;
+  heard.fail = null;
+  return { who, below, client };
+}
+const exchanges = () => heard.paths.filter((path) => path.includes("exchange")).length;
+/** So much later for the client; the service's own clock stands. */
+async function later<T>(ms: number, work: () => Promise<T>): Promise<T> {
+  const { now } = Date;
+  Date.now = () => now() + ms;
+  try {
+    return await work();
+  } finally {
+    Date.now = now;
+  }
+}
+
+Deno.test("actIn calls in another tenant as the same person, with every procedure and its types", async () => {
+  const { who, below, client } = await owning();
+  const there = await client.actIn(below);
+  const { userId, tenantId, email } = await me(there);
+  assert.deepEqual([userId, tenantId, email], [who.userId, below, who.email]);
+  const theirs = await h.login(below);
+  const { sessions } = await there.trpc.identity.sessions.list.query({ userId: theirs.userId });
+  assert.deepEqual(sessions, []);
+  assert.equal((await me(client)).tenantId, who.tenantId, "and at home as before");
+  assert.equal(there.session(), null);
+  const back = await there.actIn(who.tenantId);
+  assert.equal((await me(back)).tenantId, who.tenantId);
+});
+
+Deno.test("actIn exchanges anew before its token ends, once for however many calls", async () => {
+  const { below, client } = await owning();
+  const there = await client.actIn(below);
+  await Promise.all(Array.from({ length: 30 }, () => me(there)));
+  assert.equal(exchanges(), 1);
+  await later(241_000, async () => { // Home's is renewed on the way, and once too.
+    await Promise.all(Array.from({ length: 30 }, () => me(there)));
+    assert.deepEqual([exchanges(), refreshes()], [2, 1]);
+  });
+});
+
+Deno.test("actIn says at once where one may do nothing, and to a key that it stays where it is", async () => {
+  const { client, who } = await owning();
+  const nowhere = refusalOf(await failureOf(client.actIn(crypto.randomUUID())));
+  assert.equal(nowhere?.reason, "tenant.not_found");
+  const scopes = ["sessions.exchange" as const];
+  const { key } = await client.trpc.identity.apiKeys.create.mutate({ name: "k", scopes });
+  const program = refusalOf(await failureOf(withApiKey(url, key).actIn(who.tenantId)));
+  assert.equal(program?.reason, "exchange.needs_session");
+});
+
+Deno.test("actIn goes on no longer than the session does", async () => {
+  const { below, client } = await owning();
+  const there = await client.actIn(below);
+  await client.trpc.identity.auth.signOut.mutate({});
+  assert.equal(refusalOf(await failureOf(me(there)))?.code, "Unauthorized");
+  const failure = await later(241_000, () => failureOf(me(there)));
+  assert.equal(refusalOf(failure)?.reason, "refresh_token.refused");
+});
+
 Deno.test.afterAll(async () => {
   await server.shutdown();
   await h.w.close();

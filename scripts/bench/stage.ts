@@ -82,11 +82,15 @@ export async function stage() {
     sessionId: null,
     grants: systemRoles.admin ?? {},
   };
+  const asOwner = async (text: string) => {
+    const owner = ownerOf(database.ownerUrl);
+    await owner.run(text).finally(owner.close);
+  };
   const stop = async () => {
     await opened.close();
     await database.drop();
     await server.stop();
   };
-  return { env, process, tenantId, admin, root, stop };
+  return { env, process, tenantId, admin, root, asOwner, stop };
 }
 export type Stage = Awaited<ReturnType<typeof stage>>;

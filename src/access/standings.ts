@@ -8,7 +8,7 @@ import { LRUCache } from "lru-cache";
 import type { Database } from "../../db/client.ts";
 import type { Grants, Principal } from "../context.ts";
 import { ROOT_TENANT } from "../topics.ts";
-import { everybodys, grantsOf, untilMsOf } from "./roles.ts";
+import { everybodys, type GrantRow, grantsOf, untilMsOf } from "./roles.ts";
 import { grantRows } from "./grant_rows.ts";
 import { union } from "./permissions.ts";
 import type { Issued } from "./tokens.ts";
@@ -48,7 +48,8 @@ export type StandingsOptions = {
 };
 
 const NOWHERE: readonly string[] = [];
-const JOIN_MS = 5_000;
+/** How far what is known here may lag behind the database, and how long a question is joined. */
+const LAG_MS = 5_000;
 
 /** Reads a standing in one query. Within a transaction `query` is the transaction's. */
 export async function readStanding(
@@ -61,10 +62,9 @@ export async function readStanding(
   );
   const rows = grantRows(row?.grants);
   const holds = row?.holds === true;
-  const bound = holds ? grantsOf(rows, home === ROOT_TENANT, unknown) : {};
   return {
     holds,
-    grants: holds && home === acting ? union(bound, everybodys) : bound,
+    grants: holds ? grantsHeld(rows, { home, acting }, unknown) : {},
     networks: Array.isArray(row?.networks) ? row.networks.map(String) : NOWHERE,
     revoked: new Set(Array.isArray(row?.revoked) ? row.revoked.map(String) : []),
     homeEpoch: Number(row?.home_epoch),
@@ -73,18 +73,69 @@ export async function readStanding(
   };
 }
 
+/** What `rows` give to a user of `home` who may act in `acting` at all, with what everybody has at home. */
+export function grantsHeld(
+  rows: readonly GrantRow[],
+  { home, acting }: Pick<Whose, "home" | "acting">,
+  unknown: (what: string) => void,
+): Grants {
+  const bound = grantsOf(rows, home === ROOT_TENANT, unknown);
+  return home === acting ? union(bound, everybodys) : bound;
+}
+
+/** Whose standing, as one text, made once: putting it together costs more than all the rest of a check. */
+const keys = new WeakMap<Whose, string>();
+function keyOf(whose: Whose): string {
+  const known = keys.get(whose);
+  if (known !== undefined) return known;
+  const key = `${whose.home} ${whose.subject} ${whose.session} ${whose.acting}`;
+  keys.set(whose, key);
+  return key;
+}
+
 type Reading = { answer: Promise<Standing>; startedAtMs: number };
+type Held = { standing: Standing; askedAtMs: number };
+
+const isRecent = (sinceMs: number, nowMs: number) => nowMs >= sinceMs && nowMs - sinceMs < LAG_MS;
+
+/** What was answered lately, the newest of each. */
+function heldStandings(now: () => number) {
+  const held = new LRUCache<string, Held>({ max: 50_000 });
+  const isOver = ({ untilMs }: Standing) => untilMs !== Infinity && untilMs <= now();
+
+  /**
+   * It may be newer than the epochs known here, while those lag. After that they went back, as those
+   * of a database that was restored do.
+   */
+  function isGood({ standing, askedAtMs }: Held, home: number, acting: number): boolean {
+    if (!isAsNew(standing, home, acting) || isOver(standing)) return false;
+    const isExact = standing.homeEpoch === home && standing.actingEpoch === acting;
+    return isExact || isRecent(askedAtMs, now());
+  }
+
+  return {
+    at: (key: string, home: number, acting: number): Standing | null => {
+      const known = held.get(key);
+      return known && isGood(known, home, acting) ? known.standing : null;
+    },
+    keep: (key: string, it: Held) => {
+      const other = held.get(key);
+      const isOvertaken = other && isOlder(it.standing, other.standing) &&
+        (other.askedAtMs >= it.askedAtMs || isRecent(other.askedAtMs, now()));
+      if (!isOvertaken) held.set(key, it);
+    },
+  };
+}
 
 export function standings(o: StandingsOptions): Standings {
-  const held = new LRUCache<string, Standing>({ max: 50_000 });
+  const held = heldStandings(o.now);
   const readings = new Map<string, Reading>();
 
   /** One reading however many wait for it. What began before a change is not joined after it. */
   function fetchStanding(key: string, whose: Whose): Promise<Standing> {
     const startedAtMs = o.now();
     const answer = readStanding(o.database.query, whose, o.unknown).then((standing) => {
-      const newer = held.get(key);
-      if (!newer || isAsNew(standing, newer.homeEpoch, newer.actingEpoch)) held.set(key, standing);
+      held.keep(key, { standing, askedAtMs: startedAtMs });
       return standing;
     });
     const reading = { answer, startedAtMs };
@@ -98,18 +149,19 @@ export function standings(o: StandingsOptions): Standings {
 
   async function fresh(key: string, whose: Whose, home: number, acting: number) {
     const running = readings.get(key);
-    if (running && o.now() - running.startedAtMs < JOIN_MS) {
+    if (running && isRecent(running.startedAtMs, o.now())) {
       const standing = await running.answer;
       if (isAsNew(standing, home, acting)) return standing;
+      // Of those who waited in vain the first asks again, after all of them came: for all of them.
+      const next = readings.get(key);
+      if (next && next !== running) return await next.answer;
     }
     return await fetchStanding(key, whose);
   }
 
   function at(whose: Whose, home: number, acting: number): Standing | Promise<Standing> {
-    const key = `${whose.home}${whose.subject}${whose.session}${whose.acting}`;
-    const known = held.get(key);
-    if (known && isAsNew(known, home, acting) && known.untilMs > o.now()) return known;
-    return fresh(key, whose, home, acting);
+    const key = keyOf(whose);
+    return held.at(key, home, acting) ?? fresh(key, whose, home, acting);
   }
 
   /** Both epochs, at once when both are known. */
@@ -143,6 +195,7 @@ const isAsNew = (
   home: number,
   acting: number,
 ) => it.homeEpoch >= home && it.actingEpoch >= acting;
+const isOlder = (it: Standing, other: Standing) => !isAsNew(it, other.homeEpoch, other.actingEpoch);
 
 /** One object for one standing: what is asked for with every request is not made anew. */
 const standees = new WeakMap<Standing, Standee>();

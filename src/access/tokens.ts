@@ -11,6 +11,8 @@ import { decode, encode } from "./permissions.ts";
 import type { Standee, Whose } from "./standings.ts";
 
 export const ACCESS_TOKEN_SECONDS = 300;
+/** How long others may keep our public keys. */
+export const JWKS_SECONDS = 300;
 /** Another process's clock may be this far behind ours, and takes our tokens all the same. */
 const SKEW_SECONDS = 10;
 const AUDIENCE = "switchboard";
@@ -35,7 +37,14 @@ export type Issued = Pick<Signing, "homeEpoch" | "actingEpoch" | "isListed"> & {
 };
 
 /** A signing key: `next` is published before it signs, `old` until its tokens end. */
-export type SigningKey = { kid: string; state: "current" | "next" | "old"; x: string; d: string };
+export type SigningKey = {
+  kid: string;
+  state: "current" | "next" | "old";
+  x: string;
+  d: string;
+  /** When it came into its state, in RFC 3339. */
+  since?: string | undefined;
+};
 
 const OKP = { kty: "OKP", crv: "Ed25519" } as const;
 
@@ -52,8 +61,11 @@ export type Tokens = {
   jwks: { keys: JWK[] };
 };
 
-/** The compact form alone (RFC 7515, 3.1): decoders also take spaces and padding. */
-const shape = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+/**
+ * The compact form alone (RFC 7515, 3.1): decoders also take spaces, padding and, in a signature's
+ * last digit, four bits that mean nothing. So each token has one spelling.
+ */
+const shape = /^[\w-]+\.[\w-]+\.[\w-]{85}[AQgw]$/;
 
 type Claims = Readonly<Record<string, unknown>>;
 type Verifier = Awaited<ReturnType<typeof importJWK>>;

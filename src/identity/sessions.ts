@@ -2,11 +2,17 @@
  * Staying signed in: a sign-in opens a session, whose refresh tokens are counted, so that one used
  * twice at once is told from one that was lost and one that was stolen.
  */
-import { and, eq, isNull, sql } from "drizzle-orm";
+import { and, eq, isNull, ne, sql } from "drizzle-orm";
 import { v7 } from "uuid";
 import { z } from "zod";
 import { sessions, users } from "../../db/schema/identity.ts";
-import { newRefreshToken, readRefreshToken } from "../access/refresh_tokens.ts";
+import {
+  countAfter,
+  newRefreshToken,
+  readRefreshToken,
+  type Step,
+  stepOf,
+} from "../access/refresh_tokens.ts";
 import type { Standing } from "../access/standings.ts";
 import type { Signing } from "../access/tokens.ts";
 import {
@@ -18,13 +24,12 @@ import {
   type TxCtx,
 } from "../context.ts";
 import { Fault } from "../errors.ts";
+import { at } from "../secrets/places.ts";
 import { moved, publish, record } from "../trail.ts";
 import { forget } from "./attempts.ts";
 import { standingAt } from "./authority.ts";
 
 const SESSION_MS = 30 * 24 * 3600_000;
-/** Two tabs that refresh at once both go on; an older token is a thief's or its victim's. */
-const GRACE_MS = 30_000;
 
 export const Tokens = z.object({
   accessToken: z.string().max(4096),
@@ -35,19 +40,26 @@ export const Tokens = z.object({
   userId: z.uuid(),
 });
 
-/** Opens a session for a user whose password was right. */
+/** A user, by the tenant they live in. */
+export type Who = { tenantId: string; userId: string };
+
+/**
+ * Opens a session for a user who has proved who they are. `alongside` runs in the same transaction:
+ * what it throws leaves no session.
+ */
 export async function openSession(
   ctx: Ctx,
-  { tenantId, userId }: { tenantId: string; userId: string },
+  { tenantId, userId }: Who,
+  alongside: (ctx: TxCtx) => Promise<void> = () => Promise.resolve(),
 ) {
   const system = asSystem(ctx, tenantId);
   await ctx.secrets.ready(system);
   const id = v7();
   const refreshKey = crypto.getRandomValues(new Uint8Array(32)).toBase64();
-  const place = { table: "sessions", row: id, column: "refresh_key" };
-  const sealed = await ctx.secrets.seal(system, place, refreshKey);
+  const sealed = await ctx.secrets.seal(system, at(sessions.refreshKey, id), refreshKey);
   const actor = { type: "user", tenantId, id: userId } as const;
   const standing = await transact({ ...system, actor }, async (tx) => {
+    await alongside(tx);
     await tx.db.insert(sessions).values({
       id,
       tenantId,
@@ -95,7 +107,8 @@ async function issue(ctx: Ctx, { refreshKey, counter, standing, ...who }: Issue)
   };
 }
 
-const signingOf = ({ homeEpoch, actingEpoch, untilMs, networks }: Standing): Signing => ({
+/** What a token of somebody who stands so is signed under. */
+export const signingOf = ({ homeEpoch, actingEpoch, untilMs, networks }: Standing): Signing => ({
   homeEpoch,
   actingEpoch,
   untilMs,
@@ -109,35 +122,36 @@ export const Refresh = z.strictObject({
 const ended = () =>
   new Fault("Unauthorized", "refresh_token.refused", "Sign in again: this session is over");
 
+type Traded = Issue & { step: Step };
+
 /**
- * Trades a refresh token for the next. The last one used within the grace is answered again; an
- * older one ends the session.
+ * Trades a refresh token for the next; see `stepOf` for one that was used before. One that nobody
+ * should have any more ends the session.
  */
 export async function refresh(ctx: Ctx, { refreshToken }: z.infer<typeof Refresh>) {
   const token = readRefreshToken(refreshToken);
   if (!token) throw ended();
   const { tenantId, sessionId } = token;
-  const outcome = await transact(asSystem(ctx, tenantId), async (ctx) => {
+  const traded = await transact(asSystem(ctx, tenantId), async (ctx): Promise<Traded | null> => {
     const held = await heldSession(ctx, sessionId);
     if (!held) return null;
-    const place = { table: "sessions", row: sessionId, column: "refresh_key" };
+    const place = at(sessions.refreshKey, sessionId);
     const refreshKey = (await ctx.secrets.open(ctx, place, held.refreshKey)).reveal();
     if (!token.isSignedWith(refreshKey)) return null;
     const { ownerUserId: userId } = held;
     const step = stepOf(token.counter, held, ctx.now());
-    if (step === "reused") {
-      await endSession(ctx, sessionId, userId, "reused");
-      return null;
-    }
-    if (step === "next") {
-      await ctx.db.update(sessions)
-        .set({ counter: held.counter + 1, rotatedAt: ctx.now() }).where(own(ctx, sessionId));
-    }
-    const counter = step === "next" ? held.counter + 1 : held.counter;
+    const count = countAfter(step, token.counter, held, ctx.now());
+    if (count) await ctx.db.update(sessions).set({ ...count }).where(own(ctx, sessionId));
+    if (step === "reused") await endSession(ctx, sessionId, userId, "reused");
+    const { counter } = count ?? held;
     const standing = await standingAt(ctx, { home: tenantId, subject: userId }, tenantId);
-    return { tenantId, userId, sessionId, standing, counter, refreshKey };
+    return { tenantId, userId, sessionId, standing, counter, refreshKey, step };
   });
-  if (!outcome) throw ended();
+  if (!traded) throw ended();
+  const { step, ...outcome } = traded;
+  const { requestId } = ctx;
+  ctx.log("info", "refresh token presented", { requestId, tenantId, sessionId, step });
+  if (step === "reused") throw ended();
   return await issue(ctx, outcome);
 }
 
@@ -150,6 +164,7 @@ async function heldSession(ctx: TxCtx, id: string) {
     ownerUserId: sessions.ownerUserId,
     refreshKey: sessions.refreshKey,
     counter: sessions.counter,
+    previousCounter: sessions.previousCounter,
     rotatedAt: sessions.rotatedAt,
     expiresAt: sessions.expiresAt,
     isOpen: sql<boolean>`${users.status} = 'active' and tenant_is_open(${users.tenantId})`,
@@ -163,28 +178,53 @@ async function heldSession(ctx: TxCtx, id: string) {
   return row && row.isOpen && row.expiresAt > ctx.now() ? row : null;
 }
 
-function stepOf(counter: number, held: { counter: number; rotatedAt: Date }, now: Date) {
-  if (counter === held.counter) return "next";
-  const isFresh = now.getTime() - held.rotatedAt.getTime() < GRACE_MS;
-  return counter === held.counter - 1 && isFresh ? "again" : "reused";
-}
-
 export const SignOut = z.strictObject({});
 
 /** Ends the session of the token that asks, and with it every token of the session. */
 export async function signOut(ctx: TenantCtx, _: z.infer<typeof SignOut>) {
   const sessionId = ctx.principal?.sessionId;
-  const { userId } = ctx;
-  if (!sessionId || userId === null) return;
+  if (!sessionId) return;
+  const userId = ownUser(ctx);
   await transact(ctx, (ctx) => endSession(ctx, sessionId, userId, "signed_out"));
 }
 
-async function endSession(ctx: TxCtx, id: string, userId: string, revokedFor: string) {
+/**
+ * The user who asks, in their own tenant. A token acts in one tenant, and what proves a user lives in
+ * theirs: throws Forbidden anywhere else.
+ */
+export function ownUser({ userId }: TenantCtx): string {
+  if (userId !== null) return userId;
+  throw new Fault("Forbidden", "session.elsewhere", "Use a token of your own tenant for this");
+}
+
+/** Why a session ended. */
+export type Reason = "signed_out" | "revoked" | "reused" | "password_changed";
+
+/** Ends one session, and writes that down; nothing when it has ended already. */
+export async function endSession(ctx: TxCtx, id: string, userId: string, revokedFor: Reason) {
+  await moved(ctx, "access"); // First: whoever changes access takes these two locks in this order.
   const done = await ctx.db.update(sessions).set({ revokedAt: ctx.now(), revokedFor })
     .where(and(own(ctx, id), isNull(sessions.revokedAt))).returning({ id: sessions.id });
   if (done.length === 0) return;
-  await moved(ctx, "access");
   await note(ctx, "session.ended", id, userId, { revokedFor });
+}
+
+/** Ends a user's sessions, `but` one; answers how many. The caller writes down why. */
+export async function endSessionsOf(
+  ctx: TxCtx,
+  userId: string,
+  revokedFor: Reason,
+  but?: string | null,
+): Promise<number> {
+  await moved(ctx, "access");
+  const done = await ctx.db.update(sessions).set({ revokedAt: ctx.now(), revokedFor })
+    .where(and(
+      eq(sessions.tenantId, ctx.tenantId),
+      eq(sessions.ownerUserId, userId),
+      isNull(sessions.revokedAt),
+      but ? ne(sessions.id, but) : undefined,
+    )).returning({ id: sessions.id });
+  return done.length;
 }
 
 async function note(

@@ -1,6 +1,8 @@
 /** Staying signed in: one step a time for honest clients, an end for thieves, and out when one says so. */
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
+import fc from "fast-check";
+import { openSession } from "../../src/identity/sessions.ts";
 import { ROOT_TENANT } from "../../src/topics.ts";
 import { elsewhere, home, minutes } from "./house.ts";
 
@@ -74,16 +76,85 @@ Deno.test("refresh answers again within the grace when its answer was lost", asy
   assert.equal(counterOf(await next(lost)), 2);
 });
 
-Deno.test("refresh ends the session when the last token comes back after the grace", async () => {
+Deno.test("refresh takes a token back after the grace: its answer was lost, and that token is void", async () => {
   const who = await signedIn();
-  const token = await next(who.first);
+  const lost = await next(who.first);
   h.clock.ms += 30 * SECOND;
-  await assertOver(who.first);
-  await assertOver(token, "the thief's or the victim's: nobody can tell");
+  const found = await next(who.first);
+  assert.equal(counterOf(found), 2);
+  assert.equal(await next(who.first), found, "asked twice at once, it is one step");
+  const { counter, previous_counter: previous } = await session(who.sessionId);
+  assert.deepEqual([counter, previous], [2, 0]);
+  assert.deepEqual(await who.since(), []);
+  assert.equal(counterOf(await next(found)), 3);
+  await assertOver(lost, "who has the lost token is a thief");
   const { revoked_for: why, revoked_at: at } = await session(who.sessionId);
   assert.deepEqual([why, at], ["reused", new Date(h.clock.ms)]);
   assert.deepEqual(await who.since(), ["session.ended"]);
   assert.equal((await h.eventTypes(who.tenantId)).at(-1), "session.ended");
+});
+
+Deno.test("refresh finds an answer lost again and again, each time by one step", async () => {
+  const who = await signedIn();
+  for (let step = 1; step <= 4; step++) {
+    assert.equal(counterOf(await next(who.first)), step);
+    h.clock.ms += 31 * SECOND;
+  }
+  assert.equal((await session(who.sessionId)).previous_counter, 0);
+});
+
+/** Whether the thief or the victim comes first with the stolen token, and how soon the other does. */
+for (const first of ["thief", "victim"] as const) {
+  for (const seconds of [1, 29, 30, 3_600]) {
+    Deno.test(`refresh ends a stolen session when the ${first} is first by ${seconds} s and both go on`, async () => {
+      const who = await signedIn();
+      const second = first === "thief" ? "victim" : "thief";
+      const held = { thief: who.first, victim: who.first };
+      const turns: ("thief" | "victim")[] = [first, second, first, second, first, second];
+      let served = 0;
+      for (const turn of turns) {
+        const { status, body } = await refresh(held[turn]);
+        if (status !== 200) break;
+        held[turn] = String(body.refresh_token);
+        served++;
+        // Within the grace they cannot be told from two tabs: they are once it is over.
+        h.clock.ms += served === 1 ? seconds * SECOND : 60 * SECOND;
+      }
+      assert.ok(served <= 4, `${served} were served`);
+      for (const token of Object.values(held)) await assertOver(token);
+      assert.equal((await session(who.sessionId)).revoked_for, "reused");
+      assert.deepEqual(await who.since(), ["session.ended"]);
+    });
+  }
+}
+
+Deno.test("refresh goes on with a session from before its steps were kept", async () => {
+  const who = await signedIn();
+  const token = await next(who.first);
+  await h.sql("update sessions set previous_counter = null where id = $1", [who.sessionId]);
+  assert.equal(await next(who.first), token);
+  h.clock.ms += 31 * SECOND;
+  assert.equal(counterOf(await next(who.first)), 2);
+  await assertOver(token);
+});
+
+Deno.test("refresh tells the log which case it was, and no token", async () => {
+  const who = await signedIn();
+  const from = h.lines.length;
+  const lost = await next(who.first);
+  await next(who.first);
+  h.clock.ms += 31 * SECOND;
+  await next(who.first);
+  await assertOver(lost);
+  const told = h.lines.slice(from).map((line) => JSON.parse(line)).filter(({ step }) => step);
+  assert.deepEqual(told.map(({ step }) => step), ["next", "concurrent", "recovered", "reused"]);
+  assert.deepEqual(
+    new Set(told.map(({ level, sessionId }) => `${level} ${sessionId}`)),
+    new Set([`info ${who.sessionId}`]),
+  );
+  for (const token of [who.first, lost]) {
+    assert.ok(!h.lines.some((line) => line.includes(token.split("_")[4] ?? token)));
+  }
 });
 
 Deno.test("refresh ends the session at once for a token older than the last", async () => {
@@ -92,6 +163,104 @@ Deno.test("refresh ends the session at once for a token older than the last", as
   await assertOver(who.first);
   await assertOver(last);
   assert.equal((await session(who.sessionId)).revoked_for, "reused");
+});
+
+/** What a session takes, told by its tokens and not by counting: the model of the test below. */
+type Model = { current: string; before: string | null; atMs: number; isOver: boolean };
+
+/** What the model says of a token; `made` is what the service answered. */
+function foretold(model: Model, token: string): "step" | "same" | "over" {
+  if (model.isOver) return "over";
+  if (token === model.current) return "step";
+  if (token !== model.before) return "over";
+  return h.clock.ms - model.atMs < 30 * SECOND ? "same" : "step";
+}
+
+const somebody = await h.login(await h.tenantBelow());
+
+/** A session without the cost of a password. */
+async function opened() {
+  const { refreshToken: first } = await openSession(h.w.ctx(null), somebody);
+  const trail = (await h.trail(somebody.tenantId)).length;
+  const since = async () =>
+    (await h.trail(somebody.tenantId)).slice(trail).map(({ action }) => action);
+  return { first, since };
+}
+
+const PROPERTY = { numRuns: Deno.env.get("PROVE") === "1" ? 500 : 40 };
+
+Deno.test("refresh does what the model says, whoever presents which token when", async () => {
+  const seed = Date.now() % 1_000_000;
+  console.log(`seed ${seed}`);
+  let presented = 0;
+  const turn = fc.record({
+    back: fc.oneof(
+      { weight: 6, arbitrary: fc.constant(0) },
+      { weight: 3, arbitrary: fc.constant(1) },
+      { weight: 1, arbitrary: fc.nat(4) },
+    ),
+    waitSeconds: fc.constantFrom(0, 0, 1, 29, 30, 31, 500),
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(turn, { minLength: 1, maxLength: 20, size: "max" }),
+      async (turns) => {
+        const who = await opened();
+        const known = [who.first];
+        const model: Model = { current: who.first, before: null, atMs: 0, isOver: false };
+        for (const { back, waitSeconds } of turns) {
+          h.clock.ms += waitSeconds * SECOND;
+          const token = known.at(-1 - back) ?? who.first;
+          const expected = foretold(model, token);
+          const { status, body } = await refresh(token);
+          presented++;
+          const made = String(body.refresh_token);
+          const did = status !== 200
+            ? "over"
+            : made === model.current && token !== made
+            ? "same"
+            : "step";
+          assert.equal(did, expected);
+          if (did === "over") model.isOver = true;
+          if (did === "step") {
+            assert.ok(!known.includes(made), "a token is never made twice");
+            known.push(made);
+            Object.assign(model, { current: made, before: token, atMs: h.clock.ms });
+          }
+        }
+        assert.deepEqual(await who.since(), model.isOver ? ["session.ended"] : []);
+      },
+    ),
+    { ...PROPERTY, seed },
+  );
+  console.log(`${presented} tokens presented`);
+});
+
+Deno.test("refresh never ends the session of an honest client, however its answers are lost", async () => {
+  const seed = Date.now() % 1_000_000;
+  console.log(`seed ${seed}`);
+  const turn = fc.record({
+    isLost: fc.boolean(),
+    tabs: fc.integer({ min: 1, max: 3 }),
+    waitSeconds: fc.constantFrom(0, 10, 30, 4_000),
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(turn, { minLength: 1, maxLength: 12, size: "max" }),
+      async (turns) => {
+        const who = await opened();
+        let held = who.first;
+        for (const { isLost, tabs, waitSeconds } of turns) {
+          const made = await Promise.all(Array.from({ length: tabs }, () => next(held)));
+          assert.equal(new Set(made).size, 1);
+          if (!isLost) held = made[0] ?? held;
+          h.clock.ms += waitSeconds * SECOND;
+        }
+        assert.deepEqual(await who.since(), []);
+      },
+    ),
+    { ...PROPERTY, seed },
+  );
 });
 
 Deno.test("refresh refuses forged tokens and changes nothing", async () => {
