@@ -4,6 +4,7 @@ import { pathItems as callback } from "./oauth_callback.ts";
 import { type Document, openApiOf } from "./openapi.ts";
 import { pathItems as proxy } from "./proxy.ts";
 import type { Json } from "./schemas.ts";
+import { pathItems as ssoCallback } from "./sso_callback.ts";
 
 export const VERSION = "0.1.0";
 
@@ -76,7 +77,8 @@ export const openApi = (serverUrl: string): Document =>
     },
     license: { name: "Apache-2.0", url: "https://www.apache.org/licenses/LICENSE-2.0" },
     domains: {
-      identity: "Signing in and out, and keys for programs.",
+      identity: "Tenants in tenants, people, groups, roles and keys; signing in; who may do what and " +
+        "why. A right that is taken away is gone in every process within 5 seconds.",
       platforms: "The catalogue, a tenant's services and credentials, and connected accounts.",
       audit: "Who did what to which thing.",
       events: "What other services are told of.",
@@ -85,9 +87,12 @@ export const openApi = (serverUrl: string): Document =>
       // They ask a provider. A refresh that gets no answer in time answers 503: it goes on later.
       "platforms.bindings.accessToken": [502],
       "platforms.connections.complete": [502, 504],
+      "identity.identityProviders.test": [502, 504],
+      "identity.sso.start": [502, 504],
+      "identity.sso.complete": [502, 504],
     },
     extra: {
-      paths: { ...health, ...callback, ...proxy },
+      paths: { ...health, ...callback, ...ssoCallback, ...proxy },
       tags: [{
         name: "machinery",
         description: "For operators: is it up, and which keys it signs with.",

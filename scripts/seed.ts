@@ -1,7 +1,11 @@
 /** The invented world a fresh installation on a laptop begins with. */
 import { isNull } from "drizzle-orm";
 import { platforms } from "../db/schema/platforms.ts";
-import { asSystem, type Services, transact } from "../src/context.ts";
+import { asSystem, type Services, type TenantCtx, transact } from "../src/context.ts";
+import * as groupMembers from "../src/identity/group_members.ts";
+import * as groups from "../src/identity/groups.ts";
+import * as roleBindings from "../src/identity/role_bindings.ts";
+import * as roles from "../src/identity/roles.ts";
 import * as tenants from "../src/identity/tenants.ts";
 import * as users from "../src/identity/users.ts";
 import * as catalogue from "../src/platforms/catalogue.ts";
@@ -15,20 +19,48 @@ export type DemoWorld = {
   tenants: { id: string; name: string; admin: SignIn; member: SignIn }[];
 };
 
+/** A reseller, its customer and the customer's branch, and a company of its own. */
 const companies = [
   {
+    key: "northlight",
+    below: null,
+    name: "Northlight Partners",
+    domain: "northlight.example",
+    admin: "Nadia Farouk",
+    role: "owner",
+    member: "Leo Castellan",
+  },
+  {
+    key: "harbour",
+    below: "northlight",
     name: "Harbour Bakery",
     domain: "harbour-bakery.example",
     admin: "Ada Okafor",
+    role: "owner",
     member: "Milo Brandt",
   },
   {
+    key: "quayside",
+    below: "harbour",
+    name: "Harbour Bakery Quayside",
+    domain: "quayside.harbour-bakery.example",
+    admin: "Priya Raman",
+    role: "admin",
+    member: "Sam Lindqvist",
+  },
+  {
+    key: "nordwind",
+    below: null,
     name: "Nordwind Logistics",
     domain: "nordwind.example",
     admin: "Ingrid Solheim",
+    role: "admin",
     member: "Tomas Reyes",
   },
-];
+] as const;
+
+/** Who reads the file finds the company of the walk-through first. */
+const shownAs = ["harbour", "nordwind", "northlight", "quayside"];
 
 /** Twenty letters and digits, read out easily: 100 random bits. */
 export function newPassword(): string {
@@ -61,27 +93,55 @@ export function seedCatalogue(services: Services): Promise<number> {
   });
 }
 
+/** Groups in groups, the innermost with one person in it, and a role that the outermost gives. */
+async function seedGroups(ctx: () => TenantCtx, userId: string) {
+  const group = (name: string) => groups.create(ctx(), { name });
+  const [everyone, bakers, night] = [
+    await group("Everyone"),
+    await group("Bakers"),
+    await group("Night shift"),
+  ];
+  await groupMembers.add(ctx(), { groupId: everyone.id, memberGroupId: bakers.id });
+  await groupMembers.add(ctx(), { groupId: bakers.id, memberGroupId: night.id });
+  await groupMembers.add(ctx(), { groupId: night.id, userId, isHolding: true });
+  const role = await roles.create(ctx(), {
+    name: "Colleague",
+    description: "Sees who else works here",
+    permissions: [
+      { permission: "users.read", reach: "tenant" },
+      { permission: "groups.read", reach: "tenant" },
+    ],
+  });
+  await roleBindings.create(ctx(), { groupId: everyone.id, roleId: role.id });
+}
+
 /** The demo world, made once: null when the database has people already. */
 export async function seedDemo(services: Services): Promise<DemoWorld | null> {
   const operator = await seedOperator(services, "olive@switchboard.example", "Olive Marsh");
   if (!operator) return null;
   await seedCatalogue(services);
-  const made: DemoWorld["tenants"] = [];
+  const made = new Map<string, DemoWorld["tenants"][number]>();
   for (const company of companies) {
-    const tenant = await tenants.create(asSystem(services, ROOT_TENANT), { name: company.name });
-    const person = async (displayName: string, systemRole: string): Promise<SignIn> => {
+    const above = company.below === null ? ROOT_TENANT : made.get(company.below)?.id ?? ROOT_TENANT;
+    const tenant = await tenants.create(asSystem(services, above), { name: company.name });
+    const person = async (displayName: string, systemRole: string) => {
       const email = `${displayName.split(" ")[0]?.toLowerCase()}@${company.domain}`;
       const password = newPassword();
       const ctx = asSystem(services, tenant.id);
-      await users.create(ctx, { email, displayName, password, systemRole });
-      return { email, password };
+      const { id } = await users.create(ctx, { email, displayName, password, systemRole });
+      return { id, signIn: { email, password } };
     };
-    made.push({
-      id: tenant.id,
-      name: company.name,
-      admin: await person(company.admin, "admin"),
-      member: await person(company.member, "member"),
-    });
+    const [admin, member] = [
+      await person(company.admin, company.role),
+      await person(company.member, "member"),
+    ];
+    const { id, name } = tenant;
+    made.set(company.key, { id, name, admin: admin.signIn, member: member.signIn });
+    if (company.key === "harbour") await seedGroups(() => asSystem(services, id), member.id);
   }
-  return { url: services.publicUrl, operator, tenants: made };
+  return {
+    url: services.publicUrl,
+    operator,
+    tenants: shownAs.flatMap((key) => made.get(key) ?? []),
+  };
 }

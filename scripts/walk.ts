@@ -4,7 +4,10 @@ import { type OidcProvider, oidcProvider } from "../tests/stand_ins/oidc_provide
 import { type Narrator, NotAsSaid } from "./narrator.ts";
 import type { DemoWorld } from "./seed.ts";
 
-type Person = { client: Client; call: (path: string, init?: RequestInit) => Promise<Response> };
+export type Person = {
+  client: Client;
+  call: (path: string, init?: RequestInit) => Promise<Response>;
+};
 type Company = DemoWorld["tenants"][number];
 type Story = {
   told: Narrator;
@@ -21,7 +24,10 @@ type Story = {
 };
 
 /** A signed-in person, over the typed client and over plain HTTP. */
-async function personOf(url: string, who: { email: string; password: string }): Promise<Person> {
+export async function personOf(
+  url: string,
+  who: { email: string; password: string },
+): Promise<Person> {
   const client = await signIn(url, who);
   const call = (path: string, init: RequestInit = {}) => {
     const headers = new Headers(init.headers);
@@ -34,7 +40,7 @@ async function personOf(url: string, who: { email: string; password: string }): 
 
 const ANSWERED = "it was answered";
 
-async function reasonOf(work: Promise<unknown>): Promise<string> {
+export async function reasonOf(work: Promise<unknown>): Promise<string> {
   try {
     await work;
     return ANSWERED;

@@ -28,6 +28,8 @@ export type Cache = {
    * All of the tenant's topics are asked for again; entries of the others stay good.
    */
   moved(tenantId: string, topic: string): void;
+  /** After a commit that raised epochs in tenants nobody has counted: a tree has changed. */
+  movedAnywhere(): void;
   /** How often the topic has changed, as it stood at most `epochTtlMs` ago; at once when known. */
   epochOf(tenantId: string, topic: string): number | Promise<number>;
   stats(): CacheStats;
@@ -157,6 +159,7 @@ export function cache(o: CacheOptions): Cache {
       return await at(key, fill) as T;
     },
     moved: (tenantId) => known.forget(tenantId),
+    movedAnywhere: () => known.forgetAll(),
     epochOf: (tenantId, topic) => known.at(tenantId, topic),
     stats: () => ({
       ...count,

@@ -10,6 +10,8 @@ export type Epochs = {
   at(tenantId: string, topic: string): number | Promise<number>;
   /** The next `at` of this tenant asks again, and no answer to an earlier question reaches it. */
   forget(tenantId: string): void;
+  /** The same for every tenant. */
+  forgetAll(): void;
   /** How many times the database was asked. */
   reads(): number;
 };
@@ -77,6 +79,7 @@ export function epochs(o: EpochsOptions): Epochs {
     },
     // The whole record goes: a question under way fills only the one that nobody sees any more.
     forget: (tenantId) => void tenants.delete(tenantId),
+    forgetAll: () => tenants.clear(),
     reads: () => reads,
   };
 }
