@@ -113,7 +113,10 @@ Deno.test("verify refuses other issuers, audiences, types and times", async () =
   for (const [what, claims] of Object.entries(odd)) {
     await assertRefused(await with_({ claims }), what);
   }
-  for (const typ of ["JWT", "at+jwt2", "", "dpop+jwt"]) {
+  const types = ["JWT", "at+jwt2", "", "dpop+jwt", "jwt", "at+jwt ", "text/at+jwt", null, 7, [
+    "at+jwt",
+  ]];
+  for (const typ of [...types, undefined]) {
     await assertRefused(await with_({ header: { typ } }), `typ ${typ}`);
   }
 });
@@ -201,6 +204,76 @@ Deno.test("verify refuses a token cut short anywhere, or with any bit turned ove
       await assertRefused(forged.join("."), `bit ${bit} of part ${at}`);
     }
   }
+});
+
+const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/** The order of Ed25519's group (RFC 8032, 5.1). */
+const ORDER = 2n ** 252n + 27742317777372353535851937790883648493n;
+
+/** The same signature to whoever forgets that S must be less than the order. */
+function stretched(signature: string): string {
+  const bytes = Uint8Array.fromBase64(signature, { alphabet: "base64url" });
+  let s = bytes.slice(32).reduceRight((sum, byte) => sum * 256n + BigInt(byte), 0n) + ORDER;
+  for (let at = 32; at < 64; at++, s /= 256n) bytes[at] = Number(s % 256n);
+  return base64(bytes);
+}
+
+Deno.test("verify takes each token in one spelling only", async () => {
+  const token = await signed();
+  const { head, body, signature } = partsOf(token);
+  const last = digits.indexOf(signature.slice(-1));
+  for (let bits = 1; bits < 16; bits++) {
+    await assertRefused(token.slice(0, -1) + digits[last ^ bits], `${bits} in the slack`);
+  }
+  const spellings = {
+    padded: `${token}==`,
+    "padded inside": `${head}=.${body}=.${signature}`,
+    "with a digit more": `${token}A`,
+    "in plain base64": `${head}.${body}.+${signature.slice(1)}`,
+    "with a line's end": `${token}\n`,
+    "broken into lines": `${head}.\r\n${body}.${signature}`,
+    "with a dot at the end": `${token}.`,
+    "with S beyond the order": `${head}.${body}.${stretched(signature)}`,
+    "as JSON (RFC 7515, 7.2)": JSON.stringify({ protected: head, payload: body, signature }),
+  };
+  for (const [what, text] of Object.entries(spellings)) await assertRefused(text, what);
+  assert.ok(await read(ours, token, later(1)));
+});
+
+Deno.test("sign gives a token no longer life than what it says has", async () => {
+  const until = (seconds: number) => ({ ...unmoved, untilMs: later(seconds).getTime() });
+  const soon = await ours.sign(principal, START, until(60));
+  assert.equal(soon.expiresInSeconds, 60);
+  assert.ok(await read(ours, soon.token, later(59)));
+  assert.equal(await read(ours, soon.token, later(60)), null);
+  const past = await ours.sign(principal, START, until(-5));
+  assert.equal(past.expiresInSeconds, 0);
+  await assertRefused(past.token, "what ran out before it was signed");
+  const far = await ours.sign(principal, START, until(1e6));
+  assert.equal(far.expiresInSeconds, ACCESS_TOKEN_SECONDS);
+});
+
+Deno.test("read says whose token it is, and under which epochs it was signed", async () => {
+  const acting = "01900000-0000-7000-8000-00000000000e";
+  const { token } = await ours.sign({ ...principal, tenantId: acting, userId: null }, START, {
+    homeEpoch: 7,
+    actingEpoch: 11,
+    untilMs: Infinity,
+    isListed: true,
+  });
+  const issued = await ours.read(token, later(1));
+  const { actor: { id: subject }, sessionId: session } = principal;
+  assert.deepEqual(issued?.whose, { home: tenantId, subject, session, acting });
+  assert.deepEqual([issued?.homeEpoch, issued?.actingEpoch, issued?.isListed], [7, 11, true]);
+  assert.deepEqual(issued?.id, unpacked(partsOf(token).body).jti);
+  assert.equal(issued?.standee.principal.userId, null); // Nobody's own rows are there.
+  assert.equal((await ours.read(await signed(), later(1)))?.isListed, false);
+});
+
+Deno.test("read refuses a token whose epochs nobody could compare", async () => {
+  const odd = [undefined, null, 3, "3,3", [], [3], ["3", "3"], [3, null], [3.5, 3], [3, 2 ** 53]];
+  for (const ep of odd) await assertRefused(await with_({ claims: { ep } }), JSON.stringify(ep));
+  assert.ok(await read(ours, await with_({ claims: { ep: [3, 3] } }), later(1)));
 });
 
 Deno.test("verify refuses rubbish of any size, at once", async () => {

@@ -12,6 +12,11 @@ import { entries, everything, house } from "./house.ts";
 const open: Readonly<Record<string, string>> = {
   "identity.auth.signIn": "Who signs in is not known yet; the password is the proof",
   "identity.auth.refresh": "The refresh token is the proof; the access token has run out",
+  "identity.invitations.accept": "Who is invited is no user yet; the token of the message is the proof",
+  "identity.passwordResets.request": "Who forgot the password cannot sign in; nobody learns anything",
+  "identity.passwordResets.confirm": "Who forgot the password has the token of the message",
+  "identity.sso.start": "Who signs in is not known yet; it gives nothing but a way to a provider",
+  "identity.sso.complete": "The secret that start gave and the provider's ID token are the proof",
 };
 
 /** Reading aside, these only say that they are read. */
@@ -33,6 +38,7 @@ const routes: Readonly<Record<string, string>> = {
   "GET /openapi.json": "The document holds no tenant's data",
   "GET /problems/:code": "Explains a failure code",
   "ALL /api/v1/oauth/callback": "The provider's redirect: the state in it is the proof, used once",
+  "ALL /api/v1/auth/sso/callback": "The provider's redirect: the state is the proof, used once",
 };
 /** Routes that are no procedure and do ask for a permission: the test below knocks at each. */
 const guarded: Readonly<Record<string, string>> = {

@@ -12,11 +12,23 @@ const exempt: Readonly<Record<string, string>> = {
 };
 
 /** Mutations that are more than one step, each step with its own entry. */
-const several: Readonly<Record<string, string[]>> = {};
+const several: Readonly<Record<string, string[]>> = {
+  "identity.invitations.accept": ["user.created", "invitation.accepted"],
+  "identity.sso.complete": ["sso.completed", "session.opened"],
+};
+
+const taken = "A try is counted before the password or the code is checked";
 
 /** Tables a mutation may write in a transaction of its own, without an entry there. */
 const beside: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  "identity.auth.signIn": { user_security: "A try is counted before the password is checked" },
+  "identity.auth.signIn": { user_security: taken },
+  "identity.auth.changePassword": { user_security: taken },
+  "identity.secondFactor.begin": { user_security: taken },
+  "identity.secondFactor.disable": { user_security: taken },
+  "identity.secondFactor.recoveryCodes": { user_security: taken },
+  "identity.sso.complete": {
+    sso_flows: "Used up before the provider is asked; what comes of it is recorded",
+  },
   "platforms.connections.complete": {
     oauth_flows: "Claimed before the provider is asked; what comes of it is recorded",
   },

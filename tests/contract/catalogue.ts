@@ -83,7 +83,7 @@ export const belongsTo = ({ name, isTenant }: Table): string | null =>
   name === "tenants"
     ? "id = $1"
     : name === "tenant_closure"
-    ? "tenant_id = $1 or ancestor_id = $1"
+    ? "tenant_id = $1 or (ancestor_id = $1 and depth = 1)" // Its children's children are theirs.
     : name === "platforms" // Everyone's: no tenant may change any of it.
     ? "$1::uuid is not null"
     : isTenant

@@ -47,7 +47,7 @@ export async function tapped() {
 }
 export type Tapped = Awaited<ReturnType<typeof tapped>>;
 
-const predicate = /(?:"?\w+"?\.)?"?tenant_id"? = (\$\d+)(?:::uuid)?/g;
+const predicate = /(?:"?\w+"?\.)?(?<!\w)"?tenant_id"? = (\$\d+)(?:::uuid)?/g;
 
 /** The statement with its tenant predicates made true; the parameters stay used, so it stays valid. */
 export const withoutTenantPredicates = (text: string): string =>

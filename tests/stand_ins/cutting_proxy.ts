@@ -10,6 +10,8 @@ export interface CuttingProxy extends AsyncDisposable {
   cutNextCommit(cut: Cut): void;
   /** Breaks every connection, and each new one at once; or lets all through again. */
   setDown(isDown: boolean): void;
+  /** Holds back what is sent to the server, connections left open; or lets it through again. */
+  setHung(isHung: boolean): void;
   /** Commits that were dropped so far. */
   readonly cuts: number;
   stop(): Promise<void>;
@@ -22,10 +24,13 @@ export function cuttingProxy(postgresUrl: string): CuttingProxy {
   let next: Cut | undefined;
   let cuts = 0;
   let isDown = false;
+  let hung = Promise.withResolvers<void>();
+  hung.resolve();
   const breakAll = () => {
     for (const connection of open) close(connection);
   };
-  const take = (chunk: Uint8Array): Cut | undefined => {
+  const take = async (chunk: Uint8Array): Promise<Cut | undefined> => {
+    await hung.promise;
     if (!next || !/\bcommit\b/i.test(new TextDecoder("latin1").decode(chunk))) return undefined;
     const cut = next;
     next = undefined;
@@ -47,6 +52,7 @@ export function cuttingProxy(postgresUrl: string): CuttingProxy {
   url.hostname = "127.0.0.1";
   url.port = String(listener.addr.port);
   const stop = async () => {
+    hung.resolve();
     listener.close();
     breakAll();
     await serving;
@@ -57,6 +63,10 @@ export function cuttingProxy(postgresUrl: string): CuttingProxy {
     setDown: (down) => {
       isDown = down;
       if (down) breakAll();
+    },
+    setHung: (isHung) => {
+      hung.resolve();
+      if (isHung) hung = Promise.withResolvers<void>();
     },
     get cuts() {
       return cuts;
@@ -70,13 +80,13 @@ export function cuttingProxy(postgresUrl: string): CuttingProxy {
 async function carry(
   client: Deno.Conn,
   to: Deno.ConnectOptions,
-  take: (chunk: Uint8Array) => Cut | undefined,
+  take: (chunk: Uint8Array) => Promise<Cut | undefined>,
 ): Promise<void> {
   const server = await Deno.connect(to);
   let isDeaf = false;
   const upward = (async () => {
     for await (const chunk of chunksOf(client)) {
-      const cut = take(chunk);
+      const cut = await take(chunk);
       if (cut === "before it arrives") break;
       isDeaf ||= cut !== undefined;
       await writeAll(server, chunk);
