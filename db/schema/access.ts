@@ -122,6 +122,12 @@ export const roleBindings = pgTable("role_bindings", {
   index("idx_role_bindings_group_id").on(t.tenantId, t.groupId),
   index("idx_role_bindings_role_id").on(t.tenantId, t.roleId),
   index("idx_role_bindings_applies_to_tenant_id").on(t.appliesToTenantId), // Who may, from above.
+  index("idx_role_bindings_who").on( // Whom a page of "who may" has to look at, in order.
+    t.appliesToTenantId,
+    t.tenantId,
+    sql`coalesce(system_role, role_id::text)`,
+    t.ownerUserId,
+  ).where(sql`revoked_at is null`),
   uniqueIndex("idx_role_bindings_once").on(
     t.tenantId,
     sql`coalesce(owner_user_id, group_id)`,

@@ -29,8 +29,9 @@ export const addressKinds = ["registered", "billing", "shipping", "site"] as con
 export const userKinds = ["person", "service"] as const;
 export const statuses = ["active", "suspended", "closed"] as const;
 
+/** A scalar, looked up row by row: of `exists` the planner may make a hash of everything below. */
 const below = (tenant: SQL) =>
-  sql`exists (select 1 from tenant_closure c where c.ancestor_id = ${tenant} and c.tenant_id = tenants.id)`;
+  sql`(select true from tenant_closure c where c.ancestor_id = ${tenant} and c.tenant_id = tenants.id)`;
 
 export const tenants = pgTable("tenants", {
   ...row,
@@ -47,8 +48,14 @@ export const tenants = pgTable("tenants", {
 }, (t) => [
   primaryKey({ columns: [t.id] }),
   foreignKey({ columns: [t.parentId], foreignColumns: [t.id] }),
-  index("idx_tenants_parent_id").on(t.parentId),
+  index("idx_tenants_parent_id").on(t.parentId, t.id), // Children, a page at a time.
   lock("tenant_only", (tenant) => sql`id = ${tenant}`),
+  lock(
+    "tenants_below_create",
+    (tenant) =>
+      sql`exists (select 1 from tenant_closure c where c.ancestor_id = ${tenant} and c.tenant_id = tenants.parent_id)`,
+    "insert",
+  ),
   lock("child_tenants", (tenant) => sql`parent_id = ${tenant}`, "insert"),
   lock(
     "tenants_below",
@@ -113,6 +120,7 @@ export const users = pgTable("users", {
   foreignKey({ columns: [t.tenantId], foreignColumns: [tenants.id] }),
   unique("idx_users_tenant_email").on(t.tenantId, t.email),
   index("idx_users_email").on(t.email), // Sign-in looks across tenants, through a definer function.
+  index("idx_users_display_name").on(t.tenantId, sql`lower(display_name) text_pattern_ops`),
   check("users_person_has_email", sql`kind <> 'person' or email is not null`),
   tenantOnly,
 ]);

@@ -88,6 +88,7 @@ export const identityProviders = pgTable("identity_providers", {
   primaryKey({ columns: [t.tenantId, t.id] }),
   foreignKey({ columns: [t.tenantId], foreignColumns: [tenants.id] }),
   unique("idx_identity_providers_tenant_name").on(t.tenantId, t.name),
+  index("idx_identity_providers_id").on(t.id), // Sign-in begins with the id alone.
   tenantOnly,
 ]);
 

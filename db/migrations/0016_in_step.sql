@@ -1,0 +1,1 @@
+-- What the migrations before it wrote by hand stands in db/schema too from here on; nothing changes.
