@@ -5,16 +5,20 @@ import { type Ctx, frame, type TenantCtx } from "../src/context.ts";
 import * as apiKeys from "../src/identity/api_keys.ts";
 import * as catalogue from "../src/platforms/catalogue.ts";
 import * as registrations from "../src/platforms/services.ts";
+import { permission_check_depth, permission_check_warm } from "./bench/access.ts";
+import { apiKeyColdVsBetterAuth, apiKeyVsBetterAuth } from "./bench/api_keys.ts";
 import { requestsPerSecond } from "./bench/load.ts";
 import { perSecond, run } from "./bench/measure.ts";
+import { refresh, sign_in } from "./bench/sign_in.ts";
 import { serve, type Stage, stage } from "./bench/stage.ts";
 
 const help = `deno task bench [NAME…]
 
 Prints one JSON line per measure: {"bench","unit","ours","baseline","baseline_name","ratio"}, where
 ratio is ours/baseline and each figure the median of turns taken one after the other. Names:
-trpc_cached_read rest_cached_read api_key_warm api_key_cold cold_start memory. Starts a Postgres and
-the servers it needs itself; takes about two minutes for all.`;
+trpc_cached_read rest_cached_read api_key_warm api_key_cold api_key_vs_better_auth
+api_key_cold_vs_better_auth permission_check_warm permission_check_depth refresh sign_in cold_start
+memory. Starts a Postgres and the servers it needs itself; takes about five minutes for all.`;
 
 const main = new URL("../src/main.ts", import.meta.url).pathname;
 const bare = new URL("./bench/bare.ts", import.meta.url).pathname;
@@ -167,6 +171,12 @@ const measures: Record<string, (on: Stage) => Promise<void>> = {
     cachedRead(on, (id) => `/api/v1/service-platforms/${id}`, "rest_cached_read"),
   api_key_warm: (on) => apiKey(on, "api_key_warm"),
   api_key_cold: (on) => apiKey(on, "api_key_cold"),
+  api_key_vs_better_auth: apiKeyVsBetterAuth,
+  api_key_cold_vs_better_auth: apiKeyColdVsBetterAuth,
+  permission_check_warm,
+  permission_check_depth,
+  refresh,
+  sign_in,
   cold_start: coldStart,
   memory,
 };

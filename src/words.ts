@@ -32,3 +32,7 @@ export const scope = z.string().regex(
   "Give one scope without spaces, 255 characters at most",
 );
 export const scopes = z.array(scope).max(100, "Give at most 100 scopes");
+
+/** A moment as RFC 3339 can write it and every store keep it. */
+export const moment = z.date().min(new Date("0001-01-01T00:00:00Z"), "Give a year from 1 to 9999")
+  .max(new Date("9999-12-31T23:59:59.999Z"), "Give a year from 1 to 9999");

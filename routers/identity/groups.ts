@@ -1,6 +1,7 @@
 /** Groups, roles, and who has which role where. */
 import { z } from "zod";
 import * as members from "../../src/identity/group_members.ts";
+import * as memberLists from "../../src/identity/member_lists.ts";
 import * as groups from "../../src/identity/groups.ts";
 import * as roleBindings from "../../src/identity/role_bindings.ts";
 import * as roles from "../../src/identity/roles.ts";
@@ -30,7 +31,7 @@ export const groupRouters = {
       .meta(rest("DELETE /groups/{group_id}/members", "Remove a user or a group", 204))
       .input(members.Remove).output(z.void()).mutation(call(members.remove)),
     list: may("groups.read").meta(rest("GET /groups/{group_id}/members", "List who is in a group"))
-      .input(members.List).output(members.Listed).query(call(members.list)),
+      .input(memberLists.List).output(memberLists.Listed).query(call(memberLists.list)),
   }),
   roles: router({
     create: may("roles.create").meta(rest("POST /roles", "Create a role", 201))

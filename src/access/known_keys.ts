@@ -40,6 +40,9 @@ export type KnownKeys = {
   of(text: string, addressOf: () => string): Holding | null | Promise<Holding | null>;
 };
 
+/** Unlike `max`, it sets no memory aside before there is anything to hold. */
+const most = (maxSize: number) => ({ maxSize, sizeCalculation: () => 1 });
+
 type Keep = (name: string, holding: Holding | null, readAtMs: number) => void;
 
 /** Readings of rows, each made once however many wait for it. */
@@ -72,9 +75,10 @@ function readings(services: Services, keep: Keep) {
 
 export function knownKeys(services: Services): KnownKeys {
   // Apart, so that made-up keys do not push out those that are in use.
-  const known = new LRUCache<string, Known>({ max: 10_000 });
-  const unknown = new LRUCache<string, number>({ max: 1_000 });
+  const known = new LRUCache<string, Known>(most(10_000));
+  const unknown = new LRUCache<string, number>(most(1_000));
   const strangers = unknownKeys(services.limiter);
+  const ours = `sb_${services.keyEnvironment}_`;
   const nowMs = () => services.now().getTime();
 
   function keep(name: string, holding: Holding | null, readAtMs: number) {
@@ -93,7 +97,8 @@ export function knownKeys(services: Services): KnownKeys {
 
   async function fresh(name: string, text: string, epoch: number) {
     const joined = await running(name);
-    return joined && joined.epoch >= epoch ? joined : await begin(name, text);
+    // Of those who waited in vain the first asks again, for all of them.
+    return joined && joined.epoch >= epoch ? joined : await (running(name) ?? begin(name, text));
   }
 
   function at(name: string, text: string, it: Known, epoch: number) {
@@ -119,7 +124,8 @@ export function knownKeys(services: Services): KnownKeys {
 
   return {
     of: (text, addressOf) => {
-      if (text.length > LONGEST) return null; // Not worth a hash.
+      // Not worth a hash; or another installation's, whatever its checksum says.
+      if (text.length > LONGEST || !text.startsWith(ours)) return null;
       const name = createHash("sha256").update(text).digest("hex");
       const it = known.get(name);
       if (!it) return stranger(name, text, addressOf);

@@ -3,7 +3,7 @@
  * counts below is held by whoever holds it here as far as `subtree`, however many tenants there are
  * and whether they are open now; where inheritance is stopped it must be held in that very tenant.
  */
-import { eq, inArray } from "drizzle-orm";
+import { and, eq, gt, inArray } from "drizzle-orm";
 import { tenants } from "../../db/schema/identity.ts";
 import { covers } from "../access/permissions.ts";
 import { systemRoles } from "../access/roles.ts";
@@ -34,18 +34,13 @@ const weighed = ({ tenantId: here, actor }: TxCtx, all: readonly Rights[]): Righ
     grants: tenantId === here && actor.tenantId === here ? grants : beyondOneself(grants),
   }));
 
-/** The tenants of these that are open and those that inherit from here. */
-async function placesOf(ctx: TxCtx, ids: string[]) {
-  const rows = await ctx.db
-    .select({ id: tenants.id, isOpen: tenants.isOpen, barrierLevel: tenants.barrierLevel })
-    .from(tenants).where(inArray(tenants.id, ids));
+/** The tenants of these that inherit nothing from here. */
+async function stoppedOf(ctx: TxCtx, ids: string[]): Promise<Set<string>> {
   const [here] = await ctx.db.select({ level: tenants.level }).from(tenants)
     .where(eq(tenants.id, ctx.tenantId));
-  const level = here?.level ?? 0;
-  return {
-    open: new Set(rows.filter(({ isOpen }) => isOpen).map(({ id }) => id)),
-    stopped: new Set(rows.filter((row) => row.barrierLevel > level).map(({ id }) => id)),
-  };
+  const rows = await ctx.db.select({ id: tenants.id }).from(tenants)
+    .where(and(inArray(tenants.id, ids), gt(tenants.barrierLevel, here?.level ?? 0)));
+  return new Set(rows.map(({ id }) => id));
 }
 
 /** Throws Forbidden unless the actor holds all that is given; `field` is to blame. */
@@ -55,19 +50,14 @@ export async function requireToGive(
   field: string,
 ): Promise<void> {
   const given = weighed(ctx, all);
-  const here = given.filter(({ tenantId }) => tenantId === ctx.tenantId);
   const below = given.filter(({ tenantId }) => tenantId !== ctx.tenantId);
-  if (below.length === 0) return await requireHeld(ctx, here, field);
-  const { open, stopped } = await placesOf(ctx, below.map(({ tenantId }) => tenantId));
+  if (below.length === 0) return await requireHeld(ctx, given, field);
+  const stopped = await stoppedOf(ctx, below.map(({ tenantId }) => tenantId));
   const held = await heldAt(ctx, ctx.tenantId);
-  const left = below.flatMap((rights) => {
-    const { tenantId } = rights;
-    if (stopped.has(tenantId)) return [rights];
-    const grants = reachingDown(rights.grants);
-    if (covers(held, grants)) return [];
-    return [open.has(tenantId) ? rights : { tenantId: ctx.tenantId, grants }];
-  });
-  await requireHeld(ctx, [...here, ...left], field);
+  const left = given.filter(({ tenantId, grants }) =>
+    tenantId === ctx.tenantId || stopped.has(tenantId) || !covers(held, reachingDown(grants))
+  );
+  await requireHeld(ctx, left, field);
 }
 
 /** Throws Forbidden unless the actor holds what others are about to lose: nobody strips who stands above. */

@@ -2,19 +2,19 @@
  * Members of groups: users, for a time or without end, and other groups, which never come to lie in
  * themselves. One of a user's groups may be the one that holds them, where they are placed.
  */
-import { and, desc, eq, ne, or, type SQL, sql } from "drizzle-orm";
+import { and, eq, ne, sql } from "drizzle-orm";
 import { z } from "zod";
 import { groupClosure, groupMembers } from "../../db/schema/access.ts";
 import { users } from "../../db/schema/identity.ts";
-import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
+import { type TenantCtx, transact, type TxCtx } from "../context.ts";
 import { conflict, Fault, invalid, notFound } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
-import { nextCursor, page } from "../pages.ts";
 import { columnsOf, found, given, one } from "../rows.ts";
 import { publish, record } from "../trail.ts";
+import { moment } from "../words.ts";
 import { changingAccess } from "./authority.ts";
 import { requireToGive, requireToTake } from "./giving.ts";
-import { groupOf, groupsOf, isCurrent } from "./groups.ts";
+import { groupOf } from "./groups.ts";
 import { rightsOfGroup } from "./rights.ts";
 
 export const GroupMember = z.object({
@@ -29,8 +29,10 @@ export const GroupMember = z.object({
   updatedAt: z.date(),
 }).meta({ id: "GroupMember" });
 type GroupMember = z.infer<typeof GroupMember>;
-const view = { ...columnsOf(groupMembers, GroupMember), userId: groupMembers.ownerUserId };
-export { note as noteMember, view as memberView };
+export const memberView = {
+  ...columnsOf(groupMembers, GroupMember),
+  userId: groupMembers.ownerUserId,
+};
 
 const member = {
   userId: z.uuid().nullish(),
@@ -71,8 +73,8 @@ export const Add = z.strictObject({
   groupId: z.uuid(),
   ...member,
   isHolding: z.boolean().nullish().describe("Of a user's groups at most one holds them."),
-  startsAt: z.date().nullish(),
-  endsAt: z.date().nullish(),
+  startsAt: moment.nullish(),
+  endsAt: moment.nullish(),
 });
 
 /** Puts a user or a group into a group. What the group gives, they have from then on. */
@@ -99,9 +101,9 @@ export function add(ctx: TenantCtx, { groupId, ...input }: z.infer<typeof Add>) 
         isHolding,
         startsAt,
         endsAt,
-      }).returning(view),
+      }).returning(memberView),
     );
-    await note(ctx, "group.member_added", { before: null, after: made }, made, heldBy);
+    await noteMember(ctx, "group.member_added", { before: null, after: made }, made, heldBy);
     return made;
   });
 }
@@ -169,8 +171,8 @@ export const Update = z.strictObject({
   groupId: z.uuid(),
   userId: z.uuid(),
   isHolding: z.boolean().optional(),
-  startsAt: z.date().nullish(),
-  endsAt: z.date().nullish(),
+  startsAt: moment.nullish(),
+  endsAt: moment.nullish(),
 });
 
 /** Changes when a user is in a group, and whether it is the one that holds them. */
@@ -189,16 +191,16 @@ export function update(ctx: TenantCtx, { groupId, userId, ...input }: z.infer<ty
       await ctx.db.update(groupMembers).set({
         ...given({ isHolding: input.isHolding, startsAt: input.startsAt, endsAt: input.endsAt }),
         updatedAt: sql`greatest(clock_timestamp(), updated_at + interval '1 millisecond')`,
-      }).where(own(ctx, groupId, member)).returning(view),
+      }).where(own(ctx, groupId, member)).returning(memberView),
     );
-    await note(ctx, "group.member_updated", { before, after }, after, heldBy);
+    await noteMember(ctx, "group.member_updated", { before, after }, after, heldBy);
     return after;
   });
 }
 
 async function locked(ctx: TxCtx, groupId: string, member: Member): Promise<GroupMember> {
   await openGroup(ctx, groupId);
-  const rows = await ctx.db.select(view).from(groupMembers).where(own(ctx, groupId, member))
+  const rows = await ctx.db.select(memberView).from(groupMembers).where(own(ctx, groupId, member))
     .for("update");
   return found(rows, "group_member");
 }
@@ -215,72 +217,12 @@ export function remove(ctx: TenantCtx, { groupId, ...input }: z.infer<typeof Rem
     const isOneself = "userId" in member && member.userId === ctx.userId;
     if (!isOneself) await requireToTake(ctx, await rightsOfGroup(ctx, groupId));
     await ctx.db.delete(groupMembers).where(own(ctx, groupId, member));
-    await note(ctx, "group.member_removed", { before, after: null }, before);
+    await noteMember(ctx, "group.member_removed", { before, after: null }, before);
   });
-}
-
-export const List = z.strictObject({
-  groupId: z.uuid(),
-  transitive: z.boolean().default(false)
-    .describe("All users who are in it now, through other groups too, each once."),
-  ...page,
-});
-export const Listed = z.object({ members: z.array(GroupMember).max(100), nextCursor });
-
-/**
- * Who is in a group, the newest user or group first. Transitive: a membership for each user, by
- * which they lie in it; it may be in a group below. With `self` reach only what leads to oneself.
- */
-export function list(ctx: TenantCtx, input: z.infer<typeof List>) {
-  return read(ctx, async (ctx) => {
-    const { limit } = input;
-    await groupOf(ctx, input.groupId);
-    const rows = await ctx.db.select(view).from(groupMembers).where(and(
-      eq(groupMembers.tenantId, ctx.tenantId),
-      sql`${groupMembers.id} in (${input.transitive ? everyUser(ctx, input) : direct(ctx, input)})`,
-    )).orderBy(desc(sql`coalesce(${groupMembers.ownerUserId}, ${groupMembers.memberGroupId})`));
-    const last = rows.length > limit ? rows[limit - 1] : undefined;
-    const nextCursor = last ? last.userId ?? last.memberGroupId : null;
-    return { members: rows.slice(0, limit), nextCursor };
-  });
-}
-
-type Page = z.infer<typeof List>;
-type Who = "user" | "group";
-
-/** The first `limit + 1` of one group's memberships, along the index of who is in it. */
-function first(ctx: TenantCtx, { cursor, limit }: Page, group: SQL, who: Who, more?: SQL) {
-  const key = who === "user" ? groupMembers.ownerUserId : groupMembers.memberGroupId;
-  const isMine = who === "user"
-    ? sql`${key} = ${ctx.userId}`
-    : sql`${key} in ${groupsOf(ctx, ctx.userId)}`;
-  const where = and(
-    eq(groupMembers.tenantId, ctx.tenantId),
-    sql`${groupMembers.groupId} = ${group}`,
-    cursor ? sql`${key} < ${cursor}` : sql`${key} is not null`,
-    ctx.reach === "self" ? isMine : undefined,
-    more,
-  );
-  return sql`select ${groupMembers.id} as id, ${key} as member from ${groupMembers}
-    where ${where} order by ${key} desc limit ${limit + 1}`;
-}
-
-const direct = (ctx: TenantCtx, page: Page) =>
-  sql`select d.id from ((${first(ctx, page, sql`${page.groupId}`, "user")})
-    union all (${first(ctx, page, sql`${page.groupId}`, "group")})) d
-    order by d.member desc limit ${page.limit + 1}`;
-
-function everyUser(ctx: TenantCtx, page: Page) {
-  const { tenantId, groupId, ancestorId } = groupClosure;
-  const below = and(eq(tenantId, ctx.tenantId), eq(ancestorId, page.groupId));
-  return sql`select e.id from (
-    select distinct on (m.member) m.id, m.member from ${groupClosure} cross join lateral (
-      ${first(ctx, page, sql`${groupId}`, "user", isCurrent)}
-    ) m where ${below} order by m.member desc, m.id limit ${page.limit + 1}) e`;
 }
 
 /** The entry is the group's, so that its trail tells who came and went. */
-async function note(
+export async function noteMember(
   ctx: TxCtx,
   action: string,
   { before, after }: { before: GroupMember | null; after: GroupMember | null },

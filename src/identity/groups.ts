@@ -179,6 +179,7 @@ export function list(ctx: TenantCtx, input: z.infer<typeof List>) {
     const rows = await ctx.db.select(view).from(groups).where(and(
       own(ctx),
       userId ? sql`${groups.id} in ${groupsOf(ctx, userId, transitive)}` : undefined,
+      userId && ctx.reach === "self" && userId !== ctx.userId ? sql`false` : undefined,
       parentId ? sql`${groups.id} in ${groupsIn(ctx, parentId, transitive)}` : undefined,
       input.cursor ? lt(groups.id, input.cursor) : undefined,
     )).orderBy(desc(groups.id)).limit(input.limit + 1);

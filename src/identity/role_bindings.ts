@@ -13,6 +13,7 @@ import { requireMatch } from "../etags.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found, one } from "../rows.ts";
 import { publish, record } from "../trail.ts";
+import { moment } from "../words.ts";
 import { changingAccess } from "./authority.ts";
 import { requireToGive, requireToTake } from "./giving.ts";
 import { requirePeriod, requireUser } from "./group_members.ts";
@@ -59,8 +60,8 @@ export const Create = z.strictObject({
   systemRole: z.string().min(1, "Give a system role's key").max(64).nullish(),
   roleId: z.uuid().nullish(),
   appliesToTenantId: z.uuid().nullish(),
-  startsAt: z.date().nullish(),
-  endsAt: z.date().nullish(),
+  startsAt: moment.nullish(),
+  endsAt: moment.nullish(),
 });
 type Create = z.infer<typeof Create>;
 

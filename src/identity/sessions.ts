@@ -122,7 +122,7 @@ export const Refresh = z.strictObject({
 const ended = () =>
   new Fault("Unauthorized", "refresh_token.refused", "Sign in again: this session is over");
 
-type Traded = Issue & { step: Step };
+type Traded = Omit<Issue, "standing"> & { step: Step };
 
 /**
  * Trades a refresh token for the next; see `stepOf` for one that was used before. One that nobody
@@ -144,15 +144,18 @@ export async function refresh(ctx: Ctx, { refreshToken }: z.infer<typeof Refresh
     if (count) await ctx.db.update(sessions).set({ ...count }).where(own(ctx, sessionId));
     if (step === "reused") await endSession(ctx, sessionId, userId, "reused");
     const { counter } = count ?? held;
-    const standing = await standingAt(ctx, { home: tenantId, subject: userId }, tenantId);
-    return { tenantId, userId, sessionId, standing, counter, refreshKey, step };
+    return { tenantId, userId, sessionId, counter, refreshKey, step };
   });
   if (!traded) throw ended();
-  const { step, ...outcome } = traded;
+  const { step, ...who } = traded;
   const { requestId } = ctx;
   ctx.log("info", "refresh token presented", { requestId, tenantId, sessionId, step });
   if (step === "reused") throw ended();
-  return await issue(ctx, outcome);
+  // What is known here will do: a token is looked at anew wherever more is known than it was signed by.
+  const whose = { home: tenantId, subject: who.userId, session: sessionId, acting: tenantId };
+  const standing = await ctx.standings.of(whose);
+  if (!standing.holds) throw ended();
+  return await issue(ctx, { ...who, standing });
 }
 
 const own = (ctx: TenantCtx, id: string) =>

@@ -39,6 +39,7 @@ export function smtp({ url, from, allowPlain, timeoutMs = TIMEOUT_MS, ca }: Smtp
     connectionTimeout: timeoutMs,
     greetingTimeout: timeoutMs,
     socketTimeout: timeoutMs,
+    socketCloseTimeout: 500, // A server that does not hang up holds nothing open here.
     disableFileAccess: true,
     disableUrlAccess: true,
   });

@@ -16,8 +16,13 @@ import { withoutTenantPredicates } from "./tap.ts";
 const early = new Set(["a forged credential", "another spelling of the path", "our names"]);
 /** Checking a password is slow on purpose: with one lock it is tried in a few ways only. */
 const few = new Set(["our call over tRPC", "our call over REST", "our tenant in the body"]);
+/** With one lock at a time every procedure stands the plain attacks and its share of the others; all on PROVE. */
+const SHARE = 6;
+const shareOf = (text: string) =>
+  [...text].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 9_973, 7) % SHARE;
 const isWorthIt = (way: string, { path }: { path: string }) =>
-  path === "identity.auth.signIn" ? few.has(way) : !early.has(way);
+  few.has(way) ||
+  path !== "identity.auth.signIn" && !early.has(way) && shareOf(`${path} ${way}`) === 0;
 
 const isProof = Deno.env.get("PROVE") === "1";
 
@@ -40,7 +45,7 @@ function assertHeld({ ways, breaches, failures, attacks }: Report, isWhole: bool
         `${path} was attacked in ${count} ways only: see attacks.ts`,
       );}
   }
-  assert.ok(attacks >= LEAST_WAYS * entries.length);
+  assert.ok(attacks >= (isWhole ? LEAST_WAYS : 1) * entries.length);
 }
 
 async function atWar(bend: (field: Battlefield) => Promise<void> | void, which: string) {

@@ -198,6 +198,8 @@ const notSecret: Readonly<Record<string, string>> = {
   "user_platform_bindings.token_expires_at": "A moment",
   "user_platform_bindings.token_version": "A counter",
   "user_security.password_hash": "argon2id",
+  "user_security.totp_confirmed_at": "A moment",
+  "user_security.totp_step": "A count of half minutes",
   "user_security.password_changed_at": "A moment",
 };
 

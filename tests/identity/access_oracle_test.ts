@@ -303,12 +303,13 @@ async function define(name: string, change: (text: string) => string) {
 
 Deno.test("the walk finds mistakes planted in the database", async () => {
   const missed: string[] = [];
-  for (const [what, name, right, wrong] of mistakes) {
+  const tried = isProof ? mistakes : mistakes.filter((_, i) => (i + SEED) % 3 === 0);
+  for (const [what, name, right, wrong] of tried) {
     const undo = await define(name, (text) => {
       assert.ok(text.includes(right), `${name} does not say ${right}`);
       return text.replace(right, wrong);
     });
-    const { told, cases } = await campaign(SEED, 4_000);
+    const { told, cases } = await campaign(SEED, 20_000);
     await undo();
     if (told.length === 0) missed.push(what);
     else console.log(`${what}: found in ${cases} cases, ${told[0]?.split(": ")[1]}`);

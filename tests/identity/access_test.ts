@@ -130,15 +130,22 @@ Deno.test("a key asks as its user, and what its scopes leave out it may not", as
     name: "narrow",
     scopes: ["access.check", "audit.read"],
   });
-  const asKey = async (query: Record<string, string>) => {
-    const path = `/api/v1/access/explain?${new URLSearchParams(query)}`;
-    return await (await h.w.request(path, { headers: { "x-api-key": key } })).json();
+  const asKey = async (path: string, query: Record<string, string>) => {
+    const url = `/api/v1/access/${path}?${new URLSearchParams(query)}`;
+    return await (await h.w.request(url, { headers: { "x-api-key": key } })).json();
   };
-  assert.equal((await asKey({ permission: "audit.read" })).allowed, true);
-  const beyond = await asKey({ permission: "tenants.move" });
-  assert.deepEqual([beyond.allowed, beyond.missing[0].why], [false, "not_in_scopes"]);
-  const { userId } = c.owner;
-  assert.equal((await asKey({ permission: "tenants.move", user_id: userId })).allowed, true);
+  const [within, beyond] = [{ permission: "audit.read" }, { permission: "tenants.move" }];
+  assert.equal((await asKey("check", within)).allowed, true);
+  assert.equal((await asKey("check", beyond)).allowed, false);
+  const { missing } = await asKey("explain", beyond);
+  assert.deepEqual(missing[0].why, "not_in_scopes");
+  const { grants } = await asKey("list", {});
+  assert.deepEqual(grants.map(({ permission }: { permission: string }) => permission), [
+    "audit.read",
+    "access.check",
+  ]);
+  const { userId } = c.owner; // The user may more than the key.
+  assert.equal((await asKey("check", { ...beyond, user_id: userId })).allowed, true);
 });
 
 Deno.test("mayNow asks the database once and answers at once from then on", async () => {

@@ -3,7 +3,7 @@ import { v7 } from "uuid";
 import type { Grants, Reach } from "../../src/context.ts";
 import { ROOT_TENANT } from "../../src/topics.ts";
 import type { Person } from "../kit.ts";
-import type { Home } from "./house.ts";
+import type { Ground, Home } from "./house.ts";
 
 type What = {
   user?: string;
@@ -19,54 +19,32 @@ export const asking = (reach: Reach): Grants => ({ "access.check": reach });
 
 /** Everything is written as the superuser would: what a verb refuses can be there all the same. */
 export function companies(h: Home) {
-  async function bind(homeId: string, what: What): Promise<string> {
-    const id = v7();
-    await h.sql(
-      `insert into role_bindings
-         (tenant_id, id, owner_user_id, group_id, applies_to_tenant_id, system_role, role_id, starts_at, ends_at)
-       values ($1, $2, $3, $4, $5, $6, $7, now() + $8::interval, now() + $9::interval)`,
-      [
-        homeId,
-        id,
-        what.user ?? null,
-        what.group ?? null,
-        what.at,
-        what.systemRole ?? null,
-        what.role ?? null,
-        what.from ?? null,
-        what.to ?? null,
-      ],
-    );
-    return id;
-  }
+  const insert = inserting(h.sql);
+
+  const bind = (homeId: string, { user, group, at, systemRole, role, from, to }: What) =>
+    insert("role_bindings", homeId, {
+      owner_user_id: user,
+      group_id: group,
+      applies_to_tenant_id: at,
+      system_role: systemRole,
+      role_id: role,
+      starts_at: from && away(from),
+      ends_at: to && away(to),
+    });
 
   async function group(homeId: string, name: string, members: { user?: string; group?: string }[]) {
-    const id = v7();
-    await h.sql("insert into groups (tenant_id, id, name) values ($1, $2, $3)", [homeId, id, name]);
-    for (const { user = null, group = null } of members) {
-      await h.sql(
-        `insert into group_members (tenant_id, id, group_id, owner_user_id, member_group_id)
-         values ($1, $2, $3, $4, $5)`,
-        [homeId, v7(), id, user, group],
-      );
+    const id = await insert("groups", homeId, { name });
+    for (const { user, group } of members) {
+      const member = { group_id: id, owner_user_id: user, member_group_id: group };
+      await insert("group_members", homeId, member);
     }
     return id;
   }
 
   async function role(homeId: string, name: string, gives: Record<string, Reach>, isActive = true) {
-    const id = v7();
-    await h.sql("insert into roles (tenant_id, id, name, is_active) values ($1, $2, $3, $4)", [
-      homeId,
-      id,
-      name,
-      isActive,
-    ]);
+    const id = await insert("roles", homeId, { name, is_active: isActive });
     for (const [permission, reach] of Object.entries(gives)) {
-      await h.sql(
-        `insert into permission_bindings (tenant_id, id, role_id, permission, reach)
-         values ($1, $2, $3, $4, $5)`,
-        [homeId, v7(), id, permission, reach],
-      );
+      await insert("permission_bindings", homeId, { role_id: id, permission, reach });
     }
     return id;
   }
@@ -98,4 +76,25 @@ export function companies(h: Home) {
   const of = (person: Person, reach: Reach) =>
     h.w.as({ ...person, grants: asking(reach) }).identity.access;
   return { bind, group, role, changed, company, of };
+}
+
+const units: Readonly<Record<string, number>> = { hour: 3_600_000, day: 86_400_000 };
+/** `-1 hour` from now. */
+function away(words: string): Date {
+  const [count = "0", unit = ""] = words.split(" ");
+  return new Date(Date.now() + Number(count) * (units[unit] ?? NaN));
+}
+
+/** Writes one row of a tenant and answers its id. */
+function inserting(sql: Ground["sql"]) {
+  return async (table: string, tenantId: string, row: Record<string, unknown>) => {
+    const id = v7();
+    const all = { tenant_id: tenantId, id, ...row };
+    const places = Object.keys(all).map((_, i) => `$${i + 1}`);
+    await sql(
+      `insert into ${table} (${Object.keys(all).join(", ")}) values (${places.join(", ")})`,
+      Object.values(all).map((value) => value ?? null),
+    );
+    return id;
+  };
 }

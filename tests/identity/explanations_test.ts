@@ -58,6 +58,7 @@ Deno.test("explain shows nothing of the tenants above the asker's", async () => 
     { id: null, name: null },
     { id: branch, name: "Harbour Bakery Oslo" },
   ]);
+  assert.deepEqual(here.missing, []); // Where else she has a role is not told either.
   const text = JSON.stringify(here);
   for (const hidden of [company, 'Harbour Bakery"', inner, roleId, bindingId, beside, secret]) {
     assert.ok(!text.includes(hidden), hidden);

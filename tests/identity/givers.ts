@@ -90,7 +90,7 @@ export async function paged<T>(
 ): Promise<T[]> {
   const found: T[] = [];
   for (let cursor: string | undefined, pages = 0;; pages++) {
-    assert.ok(pages < 10_000, "the pages never end");
+    assert.ok(pages < 500, "the pages never end");
     const { items, nextCursor } = await turn(cursor);
     found.push(...items);
     if (nextCursor === null) return found;

@@ -93,6 +93,10 @@ Deno.test("groupMembers.add refuses what is neither or both, and times that make
   for (const [input, field] of odd) {
     await assertRefused(s.members.add(input), `ValidationError ${field}.invalid ${field}`);
   }
+  for (const ms of [-8.64e15, 8.64e15]) {
+    const startsAt = new Date(ms);
+    await assert.rejects(s.members.add({ groupId, userId, startsAt }), /Give a year/);
+  }
   assert.deepEqual(await everybody(s, groupId), []);
   await s.members.add({ groupId, userId, startsAt: soon, endsAt: later });
 });

@@ -138,7 +138,7 @@ Deno.test("groups.list finds the groups a user is in, directly and through other
 });
 
 Deno.test("groups with self reach are those one is in, and cannot be changed with it", async () => {
-  const { tenantId, groupMembers, make } = await stage();
+  const { tenantId, owner, groupMembers, make } = await stage();
   const [inner, outer, other] = [await make(), await make(), await make()];
   const me = selfish(await h.w.person(tenantId, "member"));
   await groupMembers.add({ groupId: outer, memberGroupId: inner });
@@ -149,6 +149,9 @@ Deno.test("groups with self reach are those one is in, and cannot be changed wit
   assert.deepEqual(await seen(me), [outer, inner]);
   assert.equal((await groups.get({ id: outer })).id, outer);
   await assertRefused(groups.get({ id: other }), "NotFound group.not_found");
+  await groupMembers.add({ groupId: inner, userId: owner.userId });
+  assert.deepEqual((await groups.list({ userId: owner.userId })).groups, []);
+  assert.equal((await groups.list({ userId: me.userId })).groups.length, 1);
   const mine = "Forbidden permission.only_self";
   await assertRefused(groups.create({ name: "Mine" }), mine);
   await assertRefused(groups.update({ id: inner, name: "Mine" }), mine);

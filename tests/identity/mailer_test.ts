@@ -38,6 +38,17 @@ function notebook() {
   return { lines, log };
 }
 
+const reached = await post();
+Deno.test({
+  name: "smtp needs the network and nothing else of the machine",
+  permissions: { net: true, env: false, read: false, write: false, run: false, sys: false },
+  fn: async () => {
+    await through(reached)(mail);
+    assert.equal(reached.letters.length, 1);
+    await reached[Symbol.asyncDispose]();
+  },
+});
+
 Deno.test("smtp hands a message over as it is written", async () => {
   await using server = await post({ login: { user: "a b", pass: "p@ss/word" } });
   const url = `smtp://a%20b:p%40ss%2Fword@127.0.0.1:${server.port}/`;
@@ -89,7 +100,8 @@ Deno.test("smtp gives up on a server that is down, silent, slow or drips", async
   await using silent = await tcp(() => {});
   await using slow = await post({ thinksMs: 60_000 });
   await using dripping = await tcp((socket) => {
-    const drip = setInterval(() => socket.write("2"), 20); // Never quiet, never done.
+    socket.write("220 mail.example\r\n");
+    const drip = setInterval(() => socket.write("250-more\r\n"), 20); // Never quiet, never done.
     socket.on("close", () => clearInterval(drip));
   });
   for (const server of [silent, slow, dripping]) {

@@ -265,7 +265,18 @@ const turnUser: Event = (d, f) => {
 };
 
 const events: Event[] = [
-  ...[move, move, turnStatus, turnStatus, turnInheritance, unnest, unnest, nestMore, nestMore],
+  ...[
+    move,
+    move,
+    turnStatus,
+    turnStatus,
+    turnInheritance,
+    unnest,
+    unnest,
+    unnest,
+    nestMore,
+    nestMore,
+  ],
   ...[leave, bindMore, bindMore, revoke, turnRole, turnUser],
 ];
 

@@ -104,6 +104,9 @@ Deno.test("roleBindings.create refuses times that make no sense, and gives nothi
   await assertRefused(give({ endsAt: past }), refused);
   await assertRefused(give({ startsAt: later, endsAt: soon }), refused);
   await assertRefused(give({ startsAt: soon, endsAt: soon }), refused);
+  for (const ms of [-8.64e15, 8.64e15]) {
+    await assert.rejects(give({ startsAt: new Date(ms) }), /Give a year/);
+  }
   await give({ startsAt: soon, endsAt: later });
   assert.equal((await grantsOf(s.tenantId, userId))["audit.read"], undefined);
 });

@@ -1,6 +1,8 @@
 /** Signing in as somebody else through an identity provider: state, secret, code and address tampered with. */
 import assert from "node:assert/strict";
+import { TRPCError } from "@trpc/server";
 import { newFlowToken } from "../../src/access/flow_tokens.ts";
+import type { Vault } from "../../src/secrets/vault.ts";
 import { minutes } from "./house.ts";
 import { type Attacks, flips, repelled } from "./sso_attacks.ts";
 import { claimed, clientSecret, returnTo, type SsoHome, ssoHome } from "./sso_house.ts";
@@ -251,10 +253,27 @@ async function interrupted() {
     await after();
     return answer;
   };
+  /** When all is found out, and the session is about to be written. */
+  const last = (happens: Step, after: Step) => async () => {
+    const { id, secret, back } = await begin("ada");
+    await h.land(back);
+    const { secrets } = h.w.process;
+    const seal: Vault["seal"] = async (ctx, spot, plain) => {
+      if (spot.table === "sessions") await happens();
+      return await secrets.seal(ctx, spot, plain);
+    };
+    const { sso } = h.w.as(null, { secrets: { ...secrets, seal } }).identity;
+    const status = await sso.complete({ id, secret }).then(
+      () => 200,
+      (error) => error instanceof TRPCError && error.code === "FORBIDDEN" ? 403 : 500,
+    );
+    await after();
+    return { status };
+  };
   const remove = () => identityProviders.delete({ id });
   const activate = () => identityProviders.activate({ id });
   const foreign = await h.providerFor(owner, { linksUsers: true });
-  return { ...all, put, suspended, meanwhile, during, remove, activate, foreign };
+  return { ...all, put, suspended, meanwhile, during, last, remove, activate, foreign };
 }
 
 Deno.test("what was begun with a provider ends with it alone, and in time", async () => {
@@ -299,6 +318,21 @@ Deno.test("what changes while the provider is asked shuts out like what changed 
     ),
     "the provider is deactivated": during(at.remove, at.activate),
   }, during(put({ name: "Renamed again" }), nothing));
+  const { last } = at;
+  const rename = (from: string, to: string) => () =>
+    h.sql("update user_identities set subject = $2 where subject = $1", [from, to]);
+  await repelled(
+    h,
+    "at the last moment",
+    {
+      "the user is suspended": last(at.suspended("suspended"), at.suspended("active")),
+      "the subject is unlinked": last(rename("ada", "was ada"), rename("was ada", "ada")),
+      "the client changes": last(put({ clientId: at.foreign.clientId }), put({ clientId })),
+      "the provider is deactivated": last(at.remove, at.activate),
+    },
+    last(put({ name: "Renamed once more" }), nothing),
+    [403],
+  );
 });
 
 Deno.test("a sign-in that somebody else's browser finished opens nothing without the secret", async () => {

@@ -54,6 +54,16 @@ export async function ssoHome(ground?: Ground) {
       [tenantId, v7(), domain],
     );
 
+  const close = async () => {
+    await provider.stop();
+    await h.w.close();
+  };
+  const parts = { provider, callback, providerFor, house, verifyDomain };
+  return { ...h, ...parts, ...ways(h, provider), close };
+}
+
+/** What clients, and browsers on their way, do. */
+function ways(h: Home, provider: OidcProvider) {
   const start = (input: Record<string, unknown>) =>
     h.send("/auth/sso/start", input, { address: elsewhere() });
   const complete = (input: Record<string, unknown>) =>
@@ -95,12 +105,7 @@ export async function ssoHome(ground?: Ground) {
       headers: { authorization: `Bearer ${tokens.access_token}` },
     });
 
-  const close = async () => {
-    await provider.stop();
-    await h.w.close();
-  };
-  const parts = { provider, callback, providerFor, house, verifyDomain };
-  return { ...h, ...parts, start, complete, land, visit, signIn, me, close };
+  return { start, complete, land, visit, signIn, me };
 }
 
 /** What the provider says of accounts, by name; the domain is the tenant's. */

@@ -2,7 +2,7 @@
  * An OpenID issuer that says what a test wants it to: keys of its own, discovery, and a token
  * endpoint that asks for no proof and lies. Left alone it is honest.
  */
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { exportJWK, generateKeyPair, type JWK, SignJWT } from "jose";
 import { readAll } from "./oidc_resources.ts";
 
@@ -32,8 +32,6 @@ export interface EvilIssuer extends AsyncDisposable {
   readonly publicJwk: JWK;
   /** Change at will; the next request sees it. */
   lies: Lies;
-  /** The bodies of token requests, as they came. */
-  readonly tokenRequests: URLSearchParams[];
   /** Goes where a client sends a browser; answers where it comes back to. */
   authorize(authorizationUrl: string | URL): Promise<URL>;
   sign(claims: Claims, header?: Claims, key?: Key): Promise<string>;
@@ -47,33 +45,26 @@ function json(response: ServerResponse, body: unknown) {
   response.end(JSON.stringify(body));
 }
 
-/** `sub` is the account it signs everybody in as. */
-export async function evilIssuer(sub = "mallory"): Promise<EvilIssuer> {
-  const { privateKey, publicKey } = await generateKeyPair("ES256", { extractable: true });
-  const kid = "evil";
-  const publicJwk = { ...await exportJWK(publicKey), kid, alg: "ES256", use: "sig" };
-  const asked = new Map<string, Asked>();
-  const server = createServer((request, response) => {
-    answer(request, response).catch((error) => response.destroy(error));
-  });
+async function listening(server: Server): Promise<string> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
   if (typeof address !== "object" || address === null) throw new Error("no port was given");
-  const issuer = `http://127.0.0.1:${address.port}`;
+  return `http://127.0.0.1:${address.port}`;
+}
 
-  const sign: EvilIssuer["sign"] = (claims, header = {}, key = privateKey) =>
-    new SignJWT(withoutUndefined(claims)).setProtectedHeader({ alg: "ES256", kid, ...header })
-      .sign(key);
+/** What the issuer answers at its four addresses. `sub` is who it says everybody is. */
+function answering(evil: EvilIssuer, sub: string) {
+  const { issuer } = evil;
+  const asked = new Map<string, Asked>();
 
   async function idTokenFor(of: Asked): Promise<string> {
     const iat = Math.floor(Date.now() / 1000);
     const honest = { iss: issuer, aud: of.clientId, sub, iat, exp: iat + 300, nonce: of.nonce };
-    return await sign({ ...honest, ...evil.lies.claims?.(of) }, evil.lies.header);
+    return await evil.sign({ ...honest, ...evil.lies.claims?.(of) }, evil.lies.header);
   }
 
   async function token(request: IncomingMessage, response: ServerResponse) {
     const params = new URLSearchParams((await readAll(request)).toString("utf8"));
-    evil.tokenRequests.push(params);
     const of = asked.get(params.get("code") ?? "") ?? { nonce: "", clientId: "", state: "" };
     const honest = await idTokenFor(of);
     if (evil.lies.answer) return evil.lies.answer(response, honest);
@@ -92,11 +83,13 @@ export async function evilIssuer(sub = "mallory"): Promise<EvilIssuer> {
     response.writeHead(303, { location: back.href }).end();
   }
 
-  async function answer(request: IncomingMessage, response: ServerResponse) {
+  return async (request: IncomingMessage, response: ServerResponse) => {
     const url = new URL(request.url ?? "/", issuer);
     if (url.pathname === "/token") return await token(request, response);
     if (url.pathname === "/auth") return authorization(url, response);
-    if (url.pathname === "/jwks") return json(response, { keys: evil.lies.keys ?? [publicJwk] });
+    if (url.pathname === "/jwks") {
+      return json(response, { keys: evil.lies.keys ?? [evil.publicJwk] });
+    }
     json(response, {
       issuer,
       authorization_endpoint: `${issuer}/auth`,
@@ -107,26 +100,37 @@ export async function evilIssuer(sub = "mallory"): Promise<EvilIssuer> {
       authorization_response_iss_parameter_supported: true,
       ...evil.lies.metadata,
     });
-  }
+  };
+}
 
+export async function evilIssuer(sub = "mallory"): Promise<EvilIssuer> {
+  const { privateKey, publicKey } = await generateKeyPair("ES256", { extractable: true });
+  const kid = "evil";
+  const server = createServer();
+  const issuer = await listening(server);
   const evil: EvilIssuer = {
     issuer,
     kid,
     privateKey,
-    publicJwk,
+    publicJwk: { ...await exportJWK(publicKey), kid, alg: "ES256", use: "sig" },
     lies: {},
-    tokenRequests: [],
     authorize: async (authorizationUrl) => {
       const response = await fetch(authorizationUrl, { redirect: "manual" });
       await response.body?.cancel();
       return new URL(response.headers.get("location") ?? "", issuer);
     },
-    sign,
+    sign: (claims, header = {}, key = privateKey) =>
+      new SignJWT(withoutUndefined(claims)).setProtectedHeader({ alg: "ES256", kid, ...header })
+        .sign(key),
     [Symbol.asyncDispose]: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
       await closed;
     },
   };
+  const answer = answering(evil, sub);
+  server.on("request", (request, response) => {
+    answer(request, response).catch((error) => response.destroy(error));
+  });
   return evil;
 }

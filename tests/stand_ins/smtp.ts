@@ -65,6 +65,7 @@ export async function post(options: PostOptions = {}): Promise<Post> {
   let begun = 0;
   const server = new SMTPServer({
     logger: false,
+    name: "mail.example",
     disabledCommands: [...tls ? [] : ["STARTTLS"], ...login ? [] : ["AUTH"]],
     ...(tls ? { cert: tls.cert, key: tls.key, secure: tls.isImplicit === true } : {}),
     allowInsecureAuth: true,

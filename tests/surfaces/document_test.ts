@@ -12,6 +12,8 @@ const notOurs: Record<string, string> = {
   "/ready": "For probes: asks for nothing, is counted by nobody",
   "/.well-known/jwks.json": "Public keys, cached by everyone",
   "/api/v1/oauth/callback": "A browser comes here from the provider, without credentials of ours",
+  "/api/v1/auth/sso/callback":
+    "A browser comes here from the provider, without credentials of ours",
   "/api/v1/bindings/{id}/proxy/{host}/{path}": "Answers are the provider's, whatever they are",
 };
 const forAuthenticated = [
@@ -44,12 +46,19 @@ const lists = (name: string) => ({ text }: Operation) => text.includes(`/paramet
 Deno.test("the OpenAPI document says which operations a provider can fail", () => {
   const proxied = ["delete", "get", "patch", "post", "put"]
     .map((method) => `platforms.bindings.proxy.${method}`);
+  const signingIn = [
+    "identity.identityProviders.test",
+    "identity.sso.complete",
+    "identity.sso.start",
+  ];
   assert.deepEqual(namesWith(({ statuses }) => statuses.includes("502")), [
+    ...signingIn,
     "platforms.bindings.accessToken",
     ...proxied,
     "platforms.connections.complete",
   ]);
   assert.deepEqual(namesWith(({ statuses }) => statuses.includes("504")), [
+    ...signingIn,
     ...proxied,
     "platforms.connections.complete",
   ]);
@@ -73,7 +82,9 @@ Deno.test("the OpenAPI document offers an Idempotency-Key only where one is heed
 Deno.test("the OpenAPI document offers If-Match for changes of what the path names alone", () => {
   const noun = (name: string, ...verbs: string[]) => verbs.map((verb) => `${name}.${verb}`);
   assert.deepEqual(namesWith(lists("IfMatch")), [
-    "identity.apiKeys.revoke",
+    ...noun("identity.apiKeys", "revoke", "rotate", "update"),
+    "identity.clientAccess.delete",
+    ...noun("identity.identityProviders", "activate", "delete", "update"),
     ...noun("platforms.bindings", "revoke", "update"),
     ...noun("platforms.catalogue", "delete", "update"),
     ...noun("platforms.credentials", "activate", "deactivate", "update"),
