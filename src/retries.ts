@@ -24,7 +24,18 @@ export function refusalOf(error: unknown): unknown {
   if (codes.includes("23503")) {
     return new Fault("Conflict", "row.gone", "Something this refers to is not there any more");
   }
+  if (codes.some((code) => busy.has(code))) return crowded(error);
   return isBroken(error) ? away(error) : error;
+}
+
+/** PostgreSQL, Appendix A: query_canceled by its timeout, lock_not_available, and lost races once too often. */
+const busy = new Set(["57014", "55P03", "40001", "40P01"]);
+
+function crowded(cause: unknown): Fault {
+  const sentence = "Too much is changed at once here: try again shortly";
+  const fault = new Fault("Unavailable", "database.busy", sentence, { retryAfterSeconds: 2 });
+  fault.cause = cause;
+  return fault;
 }
 
 function away(cause: unknown): Fault {

@@ -93,9 +93,12 @@ begin
     is_ours(home) and exists (select 1 from users u where u.tenant_id = home and u.id = subject), is_ours(place);
 end $$;
 
--- Whom a page of "who may" has to look at, in order: of all who may, nobody is passed over.
+-- Whom a page of "who may" has to look at, in order, and the groups that have roles in a tenant.
 create index idx_role_bindings_who on role_bindings
-  (applies_to_tenant_id, tenant_id, coalesce(system_role, role_id::text), owner_user_id) where revoked_at is null;
+  (applies_to_tenant_id, tenant_id, coalesce(system_role, role_id::text), owner_user_id)
+  where revoked_at is null and owner_user_id is not null;
+create index idx_role_bindings_who_groups on role_bindings (applies_to_tenant_id)
+  where revoked_at is null and group_id is not null;
 
 -- Everybody with a binding that may give `wanted` in `acting`, by their id, and how they stand there: the evaluator
 -- says who of them may. `giving` is the system roles that give it, each with its reach. Each role bound to a tenant
@@ -103,7 +106,7 @@ create index idx_role_bindings_who on role_bindings
 create function who_may(acting uuid, wanted text, giving jsonb, is_everybodys boolean, after uuid, most integer)
 returns table (user_id uuid, home_id uuid, holds boolean, grants jsonb)
 language plpgsql stable security definer set search_path = pg_catalog, public
-set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
   begins constant uuid := coalesce(after, '00000000-0000-0000-0000-000000000000');
   enough constant integer := least(most, 200);
@@ -111,28 +114,41 @@ declare
 begin
   if not is_ours(acting) then return; end if;
   return query
-  with recursive roles_bound as (
-    select c.ancestor_id as applies_to, c.depth, here.level - c.depth >= here.barrier_level as passes,
-      k.tenant_id as home, k.role_key, k.system_role, k.role_id
+  with recursive above as (
+    select c.ancestor_id as id, c.depth, here.level - c.depth >= here.barrier_level as passes
     from (select t.level, t.barrier_level from tenants t where t.id = acting) here
-    cross join tenant_closure c
+    cross join tenant_closure c where c.tenant_id = acting
+  ), roles_bound as (
+    select a.id as applies_to, a.depth, a.passes, k.*
+    from above a
     cross join lateral (
-      select b.tenant_id, coalesce(b.system_role, b.role_id::text) as role_key, b.system_role, b.role_id
-      from role_bindings b where b.applies_to_tenant_id = c.ancestor_id and b.revoked_at is null
+      select b.tenant_id as home, coalesce(b.system_role, b.role_id::text) as role_key, b.system_role, b.role_id
+      from role_bindings b
+      where b.applies_to_tenant_id = a.id and b.revoked_at is null and b.owner_user_id is not null
       order by b.tenant_id, coalesce(b.system_role, b.role_id::text) limit 1
     ) k
-    where c.tenant_id = acting
     union all
-    select r.applies_to, r.depth, r.passes, k.tenant_id, k.role_key, k.system_role, k.role_id
+    select r.applies_to, r.depth, r.passes, k.*
     from roles_bound r
     cross join lateral (
-      select b.tenant_id, coalesce(b.system_role, b.role_id::text) as role_key, b.system_role, b.role_id
-      from role_bindings b where b.applies_to_tenant_id = r.applies_to and b.revoked_at is null
+      select b.tenant_id as home, coalesce(b.system_role, b.role_id::text) as role_key, b.system_role, b.role_id
+      from role_bindings b
+      where b.applies_to_tenant_id = r.applies_to and b.revoked_at is null and b.owner_user_id is not null
         and (b.tenant_id, coalesce(b.system_role, b.role_id::text)) > (r.home, r.role_key)
       order by b.tenant_id, coalesce(b.system_role, b.role_id::text) limit 1
     ) k
+  ), bound as (
+    select r.*, null::uuid as group_id from roles_bound r
+    union all
+    select a.id, a.depth, a.passes, b.tenant_id, null, b.system_role, b.role_id, b.group_id
+    from above a
+    cross join lateral (
+      select * from role_bindings b
+      where b.applies_to_tenant_id = a.id and b.revoked_at is null and b.group_id is not null
+        and coalesce(b.starts_at <= now(), true) and coalesce(b.ends_at > now(), true) offset 0
+    ) b
   ), sources as materialized (
-    select b.applies_to, b.home, b.role_key from roles_bound b
+    select b.applies_to, b.home, b.role_key, b.group_id from bound b
     left join lateral (
       select p.reach from roles r join permission_bindings p on p.tenant_id = r.tenant_id and p.role_id = r.id
       where r.tenant_id = b.home and r.id = b.role_id and r.is_active and p.permission = wanted offset 0
@@ -144,13 +160,7 @@ begin
   ), groups_in as (
     select distinct s.home, g.group_id from sources s
     cross join lateral (
-      select b.group_id from role_bindings b
-      where b.applies_to_tenant_id = s.applies_to and b.tenant_id = s.home
-        and coalesce(b.system_role, b.role_id::text) = s.role_key and b.owner_user_id is null and b.revoked_at is null
-        and coalesce(b.starts_at <= now(), true) and coalesce(b.ends_at > now(), true) offset 0
-    ) b
-    cross join lateral (
-      select g.group_id from group_closure g where g.tenant_id = s.home and g.ancestor_id = b.group_id offset 0
+      select g.group_id from group_closure g where g.tenant_id = s.home and g.ancestor_id = s.group_id offset 0
     ) g
   ), candidates as (
     select u.id as user_id, acting as home from users u
@@ -162,7 +172,8 @@ begin
     cross join lateral (
       select b.owner_user_id from role_bindings b
       where b.applies_to_tenant_id = s.applies_to and b.tenant_id = s.home
-        and coalesce(b.system_role, b.role_id::text) = s.role_key and b.owner_user_id > begins and b.revoked_at is null
+        and coalesce(b.system_role, b.role_id::text) = s.role_key and b.owner_user_id > begins
+        and b.owner_user_id is not null and b.revoked_at is null
       order by b.owner_user_id limit enough
     ) b
     union
@@ -187,7 +198,7 @@ create function where_may(
   home uuid, subject uuid, top uuid, wanted text, giving jsonb, is_everybodys boolean, after uuid, most integer
 ) returns table (tenant_id uuid, holds boolean, grants jsonb)
 language plpgsql stable security definer set search_path = pg_catalog, public
-set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
   begins constant uuid := coalesce(after, '00000000-0000-0000-0000-000000000000');
   enough constant integer := least(most, 200);

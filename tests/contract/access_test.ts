@@ -12,8 +12,8 @@ import { entries, everything, house } from "./house.ts";
 const open: Readonly<Record<string, string>> = {
   "identity.auth.signIn": "Who signs in is not known yet; the password is the proof",
   "identity.auth.refresh": "The refresh token is the proof; the access token has run out",
-  "identity.invitations.accept": "Who is invited is no user yet; the token of the message is the proof",
-  "identity.passwordResets.request": "Who forgot the password cannot sign in; nobody learns anything",
+  "identity.invitations.accept": "Who is invited is no user yet; the token sent is the proof",
+  "identity.passwordResets.request": "Who forgot the password cannot sign in; it tells nothing",
   "identity.passwordResets.confirm": "Who forgot the password has the token of the message",
   "identity.sso.start": "Who signs in is not known yet; it gives nothing but a way to a provider",
   "identity.sso.complete": "The secret that start gave and the provider's ID token are the proof",
