@@ -102,7 +102,9 @@ create index idx_role_bindings_who_groups on role_bindings (applies_to_tenant_id
 
 -- Everybody with a binding that may give `wanted` in `acting`, by their id, and how they stand there: the evaluator
 -- says who of them may. `giving` is the system roles that give it, each with its reach. Each role bound to a tenant
--- is found by one step along the index, and of each source no more than a page is read.
+-- is found by one step along the index, and of each source no more than a page is read. That it stays so: row
+-- security keeps a cast from being a constant, so the role is named in the order; and a correlated `exists` may be
+-- turned into reading all users once, a scalar subquery is not.
 create function who_may(acting uuid, wanted text, giving jsonb, is_everybodys boolean, after uuid, most integer)
 returns table (user_id uuid, home_id uuid, holds boolean, grants jsonb)
 language plpgsql stable security definer set search_path = pg_catalog, public
@@ -174,8 +176,9 @@ begin
       where b.applies_to_tenant_id = s.applies_to and b.tenant_id = s.home
         and coalesce(b.system_role, b.role_id::text) = s.role_key and b.owner_user_id > begins
         and b.owner_user_id is not null and b.revoked_at is null
-      order by b.owner_user_id limit enough
+      order by coalesce(b.system_role, b.role_id::text), b.owner_user_id limit enough
     ) b
+    where s.group_id is null
     union
     select m.owner_user_id, g.home from groups_in g
     cross join lateral (
@@ -186,8 +189,9 @@ begin
     order by 1 limit enough
   )
   select s.user_id, s.home,
-    is_open and exists (select 1 from users u where u.tenant_id = s.home and u.id = s.user_id and u.status = 'active')
-      and exists (select 1 from tenant_closure c where c.tenant_id = acting and c.ancestor_id = s.home),
+    is_open and coalesce(
+      (select u.status = 'active' from users u where u.tenant_id = s.home and u.id = s.user_id)
+        and (select true from tenant_closure c where c.tenant_id = acting and c.ancestor_id = s.home), false),
     (select coalesce(jsonb_agg(to_jsonb(g)), '[]') from access_rows(s.home, s.user_id, acting, true) g
       where g.permission = wanted or giving ? g.system_role)
   from page s order by s.user_id;
@@ -203,7 +207,9 @@ declare
   begins constant uuid := coalesce(after, '00000000-0000-0000-0000-000000000000');
   enough constant integer := least(most, 200);
 begin
-  if not is_ours(top) then return; end if;
+  if not is_ours(top) or not exists (
+    select 1 from users u where u.tenant_id = home and u.id = subject and u.status = 'active'
+  ) then return; end if;
   return query
   with named as (
     select g.applies_to, g.depth, bool_or(coalesce(giving ->> g.system_role, g.reach) in ('subtree', 'global')) as is_wide
@@ -216,7 +222,7 @@ begin
   ), roots as materialized (
     select distinct case when n.depth is null then n.applies_to else top end as id, n.is_wide from named n
     where case when n.depth is null
-      then exists (select 1 from tenant_closure c where c.tenant_id = n.applies_to and c.ancestor_id = top)
+      then (select true from tenant_closure c where c.tenant_id = n.applies_to and c.ancestor_id = top)
       else n.is_wide or n.depth = 0 end
   ), page as (
     select r.id from roots r where r.id > begins
@@ -231,8 +237,7 @@ begin
   )
   select s.id,
     tenant_is_open(s.id)
-      and exists (select 1 from users u where u.tenant_id = home and u.id = subject and u.status = 'active')
-      and exists (select 1 from tenant_closure c where c.tenant_id = s.id and c.ancestor_id = home),
+      and coalesce((select true from tenant_closure c where c.tenant_id = s.id and c.ancestor_id = home), false),
     (select coalesce(jsonb_agg(to_jsonb(g)), '[]') from access_rows(home, subject, s.id, true) g
       where g.permission = wanted or giving ? g.system_role)
   from page s order by s.id;

@@ -21,6 +21,7 @@ import { conflict, Fault } from "../errors.ts";
 import { columnsOf, one } from "../rows.ts";
 import { name } from "../words.ts";
 import { changingAccess, requireHeld } from "./authority.ts";
+import { memberView, noteMember } from "./group_members.ts";
 import { type Gift, Invitation, note, requireGivable } from "./invitations.ts";
 import { slowRedeeming } from "./message_limits.ts";
 import { admit, password, type User } from "./users.ts";
@@ -87,7 +88,11 @@ export async function accept(ctx: Ctx, input: z.infer<typeof Accept>): Promise<U
     const { displayName } = input;
     const user = await admit(ctx, { email, displayName, passwordHash, systemRole, roleId });
     if (groupId) {
-      await ctx.db.insert(groupMembers).values({ tenantId, groupId, ownerUserId: user.id });
+      const member = one(
+        await ctx.db.insert(groupMembers).values({ tenantId, groupId, ownerUserId: user.id })
+          .returning(memberView),
+      );
+      await noteMember(ctx, "group.member_added", { before: null, after: member }, member);
     }
     const after = one(
       await ctx.db.update(invitations).set({ ownerUserId: user.id })

@@ -54,13 +54,13 @@ const isWide = ({ reach }: TenantCtx) => reach === "subtree" || reach === "globa
 
 export function questionOf(ctx: TenantCtx, { userId, homeTenantId, tenantId }: About): Question {
   const acting = tenantId ?? ctx.tenantId;
-  if (acting !== ctx.tenantId && !isWide(ctx)) throw notFound("tenant");
   const me = meOf(ctx);
   const subject = userId ?? me?.subject;
   if (subject === undefined) throw invalid("user_id", "Say whom you ask about: give a user's id");
   const isMine = subject === me?.subject;
   const home = homeTenantId ?? (isMine ? me?.home : undefined) ?? ctx.tenantId;
   const isMe = isMine && home === me?.home;
+  if (acting !== ctx.tenantId && !isWide(ctx) && !isMe) throw notFound("tenant");
   if (ctx.reach === "self" && !isMe) throw notFound("user");
   const isKey = ctx.actor.type === "key" && userId === undefined;
   const scopes = isKey ? ctx.principal?.grants ?? {} : null;
@@ -110,6 +110,9 @@ export function standingIn(ctx: TenantCtx, question: Question): Standing | Promi
   const seen = (standing: Standing) => {
     const isKnown = isPlain(ctx, question, standing);
     if (isKnown && whose.acting === ctx.tenantId) return standing;
+    // Where one may do something oneself one may know it, whatever one may ask about others.
+    if (isKnown && question.isMe && Object.keys(standing.grants).length > 0) return standing;
+    if (!isWide(ctx)) throw notFound("tenant");
     return requireInSight(ctx, question, isKnown).then(() => standing);
   };
   const standing = ctx.standings.of(whose);
@@ -230,8 +233,8 @@ async function whoMay(ctx: TenantCtx, { permission, tenantId, cursor, limit }: A
 /** The tenants, at and below the one acted in, where somebody may do it. */
 async function whereMay(ctx: TenantCtx, { permission, cursor, limit, ...about }: Asked) {
   const start = uuidCursor(cursor);
-  if (!isWide(ctx)) return await whatMay(ctx, { permission, limit, ...about });
   const question = questionOf(ctx, about);
+  if (!isWide(ctx) && !question.isMe) return await whatMay(ctx, { permission, limit, ...about });
   const { home, subject: userId } = question.whose;
   const listed = await read(ctx, (ctx) =>
     gather(limit, start, async (after, most) => {

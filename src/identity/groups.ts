@@ -91,17 +91,18 @@ export const Update = z.strictObject({ id: z.uuid(), name: groupName.optional(),
 export function update(ctx: TenantCtx, { id, ...input }: z.infer<typeof Update>) {
   requireMoreThanSelf(ctx);
   return transact(ctx, async (ctx) => {
-    await changingAccess(ctx);
     const before = await locked(ctx, id);
     requireMatch(ctx.ifMatch, before);
+    const wanted = given({
+      name: input.name,
+      description: input.description,
+      metadata: input.metadata === null ? {} : input.metadata,
+    });
+    if (Object.keys(changesOf(before, { ...before, ...wanted })).length === 0) return before;
     if (input.name !== undefined) await refuseTaken(ctx, id, input.name);
     const after = one(
       await ctx.db.update(groups).set({
-        ...given({
-          name: input.name,
-          description: input.description,
-          metadata: input.metadata === null ? {} : input.metadata,
-        }),
+        ...wanted,
         updatedAt: sql`greatest(clock_timestamp(), updated_at + interval '1 millisecond')`,
       }).where(own(ctx, id)).returning(view),
     );

@@ -211,8 +211,9 @@ async function hasOwner(ctx: TxCtx, which: SQL): Promise<boolean> {
       eq(roleBindings.systemRole, "owner"),
       isNull(roleBindings.revokedAt),
       sql`coalesce(${roleBindings.startsAt} <= now(), true)`,
-      sql`coalesce(${roleBindings.endsAt} > now(), true)`,
+      isNull(roleBindings.endsAt), // Who is one for a time leaves the tenant to nobody.
       eq(users.status, "active"),
+      eq(users.kind, "person"),
       which,
     )).limit(1);
   return owner !== undefined;

@@ -49,7 +49,12 @@ export function create(ctx: TenantCtx, { displayName, ...role }: z.infer<typeof 
         });
     }
     const after = { ...made, kind: "service", systemRole, roleId };
-    await noteUser(ctx, "user.created", null, after, { kind: "service", displayName });
+    await noteUser(ctx, "user.created", null, after, {
+      kind: "service",
+      displayName,
+      systemRole,
+      roleId,
+    });
     return made;
   });
 }

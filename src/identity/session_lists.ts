@@ -14,6 +14,7 @@ import { columnsOf, found } from "../rows.ts";
 import { at } from "../secrets/places.ts";
 import { moved, publish, record } from "../trail.ts";
 import { endSession, endSessionsOf, ownUser, type Reason } from "./sessions.ts";
+import { requireAbove } from "./users.ts";
 
 export const Session = z.object({
   id: z.uuid(),
@@ -78,6 +79,7 @@ export function revoke(ctx: TenantCtx, { id }: z.infer<typeof Revoke>) {
   return transact(ctx, async (ctx) => {
     const before = found(await ctx.db.select(view).from(sessions).where(own(ctx, id)), "session");
     if (before.revokedAt) return shown(ctx, before);
+    if (before.ownerUserId !== ctx.userId) await requireAbove(ctx, before.ownerUserId);
     await endSession(ctx, id, before.ownerUserId, "revoked");
     return shown(
       ctx,
@@ -99,6 +101,7 @@ export function revokeAll(ctx: TenantCtx, { userId }: z.infer<typeof RevokeAll>)
       ctx.reach === "self" ? eq(users.id, ctx.userId ?? sql`null`) : undefined,
     ));
     found(rows, "user");
+    if (userId !== ctx.userId) await requireAbove(ctx, userId);
     return await endAll(ctx, userId, "revoked");
   });
 }

@@ -110,6 +110,8 @@ export async function admit(ctx: TxCtx, newcomer: Newcomer): Promise<User> {
   await noteUser(ctx, "user.created", null, { ...user, systemRole, roleId }, {
     email,
     displayName,
+    systemRole,
+    roleId,
   });
   return user;
 }
@@ -160,10 +162,12 @@ export function update(ctx: TenantCtx, input: z.infer<typeof Update>): Promise<U
     if (email !== undefined) await changingAccess(ctx);
     const before = await heldUser(ctx, id);
     requireMatch(ctx.ifMatch, before);
+    const wanted = given({ displayName, email, metadata: metadata === null ? {} : metadata });
+    if (Object.keys(changesOf(before, { ...before, ...wanted })).length === 0) return before;
     if (email !== undefined && email !== before.email) await readdress(ctx, before, email);
     const after = one(
       await ctx.db.update(users).set({
-        ...given({ displayName, email, metadata: metadata === null ? {} : metadata }),
+        ...wanted,
         updatedAt: sql`greatest(clock_timestamp(), updated_at + interval '1 millisecond')`,
       }).where(ownUser(ctx, id)).returning(userView),
     );

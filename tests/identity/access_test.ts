@@ -120,7 +120,10 @@ Deno.test("a tenant below is asked about with subtree reach, one beside or above
     await assert.rejects(of(owner, "subtree").list({ permission, tenantId }), refused);
     await assert.rejects(of(owner, "subtree").list({ tenantId }), refused);
   }
-  await assert.rejects(about(owner, "tenant", branch), refused);
+  const other = { permission, tenantId: branch, userId: clerk.userId };
+  await assert.rejects(of(owner, "tenant").check(other), refused);
+  // About oneself one may ask wherever one may do something.
+  assert.deepEqual(await about(owner, "tenant", branch), { allowed: true, reach: "subtree" });
   await assert.rejects(of(owner, "tenant").list({ permission, tenantId: branch }), refused);
   await assert.rejects(about(clerk, "global", company), refused);
 });
@@ -275,7 +278,7 @@ Deno.test("list of a user and a permission is the tenants where they may, at and
     (await pages(who, reach, { userId, permission: "tenants.move", limit: 1, ...more })).grants
       .map(({ tenantId }) => tenantId);
   assert.deepEqual(await where(owner, "subtree"), [company, branch].sort());
-  assert.deepEqual(await where(owner, "tenant"), [company]);
+  assert.deepEqual(await where(owner, "tenant"), [company, branch].sort());
   assert.deepEqual(await where(c.clerk, "subtree", { homeTenantId: company }), [branch]);
   await bind(company, { user: userId, at: apart, systemRole: "admin" });
   assert.deepEqual(await where(owner, "subtree"), [company, branch, apart].sort());

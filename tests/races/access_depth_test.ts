@@ -108,9 +108,15 @@ Deno.test("a page of who may reads as many blocks of twenty thousand people as o
   const read: number[] = [];
   for (const people of [200, 20_000]) {
     const tenant = await peopled(h.admin, people);
+    // One among them may more: nobody else is looked at to find them.
+    await h.admin(
+      `insert into role_bindings (tenant_id, id, owner_user_id, applies_to_tenant_id, system_role)
+      select tenant_id, gen_random_uuid(), max(id::text)::uuid, tenant_id, 'admin' from users
+      where tenant_id = '${tenant}' group by tenant_id`,
+    );
     await h.admin("analyze");
     await sql`select set_config('app.tenant_id', ${tenant}, false)`;
-    for (const permission of ["platforms.read", "users.read", "audit.read"] as const) {
+    for (const permission of ["platforms.read", "users.read", "domains.read"] as const) {
       read.push(
         await blocks(
           sql,
@@ -123,6 +129,6 @@ Deno.test("a page of who may reads as many blocks of twenty thousand people as o
   }
   const [few, many] = [read.slice(0, 3), read.slice(3)];
   console.log(`blocks read by a page of who may: ${few} of 200 people, ${many} of 20,000`);
-  many.forEach((n, i) => assert.ok(n <= (few[i] ?? 0) * 1.5, `${read}`));
+  many.forEach((n, i) => assert.ok(n <= (few[i] ?? 0) * 1.2, `${read}`));
   await sql.end();
 });
