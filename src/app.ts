@@ -83,6 +83,10 @@ function contextMaker(services: Services, options: AppOptions) {
       isRefused: !principal && Boolean(c.req.header("authorization") ?? c.req.header("x-api-key")),
       address,
       addressOf: askAddress,
+      presented: () => {
+        const bearer = /^Bearer (\S+)$/i.exec(header("authorization") ?? "")?.[1];
+        return bearer ? services.tokens.read(bearer, services.now()) : Promise.resolve(null);
+      },
       userAgent: header("user-agent"),
       ifMatch: header("if-match"),
       idempotencyKey: header("idempotency-key"),

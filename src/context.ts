@@ -4,7 +4,7 @@ import { type Database, type Db, rowsOf } from "../db/client.ts";
 import { isBroken, isRetryable } from "../db/failures.ts";
 import type { Permission } from "./access/permissions.ts";
 import type { Standings } from "./access/standings.ts";
-import type { Tokens } from "./access/tokens.ts";
+import type { Issued, Tokens } from "./access/tokens.ts";
 import type { Cache, Place as CachePlace } from "./cache/cache.ts";
 import type { Limiter } from "./limits/limiter.ts";
 import { type Log, told } from "./log.ts";
@@ -63,10 +63,16 @@ export type Ctx = Services & {
   address: string;
   /** A principal's, which costs a question to the socket. */
   addressOf?: (() => string) | undefined;
+  /** The access token that was sent, as it was signed; null for a key. */
+  presented?: (() => Promise<Issued | null>) | undefined;
   userAgent: string | null;
   ifMatch: string | null;
   idempotencyKey: string | null;
 };
+
+/** Where a caller comes from, whoever they are. */
+export const callerAddress = ({ address, addressOf }: Ctx): string =>
+  address || addressOf?.() || "unknown";
 
 /** One call's place: whether a transaction is open on it, and what must happen once it is committed. */
 type Frame = { open: boolean; committed: (() => void)[] };

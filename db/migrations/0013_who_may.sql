@@ -93,12 +93,9 @@ begin
     is_ours(home) and exists (select 1 from users u where u.tenant_id = home and u.id = subject), is_ours(place);
 end $$;
 
--- Whom a page of "who may" has to look at, in order, and the groups that have roles in a tenant.
+-- Whom a page of "who may" has to look at, in order: of all who may, nobody is passed over.
 create index idx_role_bindings_who on role_bindings
-  (applies_to_tenant_id, tenant_id, coalesce(system_role, role_id::text), owner_user_id)
-  where revoked_at is null and owner_user_id is not null;
-create index idx_role_bindings_who_groups on role_bindings (applies_to_tenant_id)
-  where revoked_at is null and group_id is not null;
+  (applies_to_tenant_id, tenant_id, coalesce(system_role, role_id::text), owner_user_id) where revoked_at is null;
 
 -- Everybody with a binding that may give `wanted` in `acting`, by their id, and how they stand there: the evaluator
 -- says who of them may. `giving` is the system roles that give it, each with its reach. Each role bound to a tenant
@@ -116,41 +113,27 @@ declare
 begin
   if not is_ours(acting) then return; end if;
   return query
-  with recursive above as (
-    select c.ancestor_id as id, c.depth, here.level - c.depth >= here.barrier_level as passes
+  with recursive roles_bound as (
+    select c.ancestor_id as applies_to, c.depth, here.level - c.depth >= here.barrier_level as passes, k.*
     from (select t.level, t.barrier_level from tenants t where t.id = acting) here
-    cross join tenant_closure c where c.tenant_id = acting
-  ), roles_bound as (
-    select a.id as applies_to, a.depth, a.passes, k.*
-    from above a
+    cross join tenant_closure c
     cross join lateral (
       select b.tenant_id as home, coalesce(b.system_role, b.role_id::text) as role_key, b.system_role, b.role_id
-      from role_bindings b
-      where b.applies_to_tenant_id = a.id and b.revoked_at is null and b.owner_user_id is not null
+      from role_bindings b where b.applies_to_tenant_id = c.ancestor_id and b.revoked_at is null
       order by b.tenant_id, coalesce(b.system_role, b.role_id::text) limit 1
     ) k
+    where c.tenant_id = acting
     union all
     select r.applies_to, r.depth, r.passes, k.*
     from roles_bound r
     cross join lateral (
       select b.tenant_id as home, coalesce(b.system_role, b.role_id::text) as role_key, b.system_role, b.role_id
-      from role_bindings b
-      where b.applies_to_tenant_id = r.applies_to and b.revoked_at is null and b.owner_user_id is not null
+      from role_bindings b where b.applies_to_tenant_id = r.applies_to and b.revoked_at is null
         and (b.tenant_id, coalesce(b.system_role, b.role_id::text)) > (r.home, r.role_key)
       order by b.tenant_id, coalesce(b.system_role, b.role_id::text) limit 1
     ) k
-  ), bound as (
-    select r.*, null::uuid as group_id from roles_bound r
-    union all
-    select a.id, a.depth, a.passes, b.tenant_id, null, b.system_role, b.role_id, b.group_id
-    from above a
-    cross join lateral (
-      select * from role_bindings b
-      where b.applies_to_tenant_id = a.id and b.revoked_at is null and b.group_id is not null
-        and coalesce(b.starts_at <= now(), true) and coalesce(b.ends_at > now(), true) offset 0
-    ) b
   ), sources as materialized (
-    select b.applies_to, b.home, b.role_key, b.group_id from bound b
+    select b.applies_to, b.home, b.role_key from roles_bound b
     left join lateral (
       select p.reach from roles r join permission_bindings p on p.tenant_id = r.tenant_id and p.role_id = r.id
       where r.tenant_id = b.home and r.id = b.role_id and r.is_active and p.permission = wanted offset 0
@@ -162,8 +145,15 @@ begin
   ), groups_in as (
     select distinct s.home, g.group_id from sources s
     cross join lateral (
-      select g.group_id from group_closure g where g.tenant_id = s.home and g.ancestor_id = s.group_id offset 0
+      select b.group_id, b.starts_at, b.ends_at from role_bindings b
+      where b.applies_to_tenant_id = s.applies_to and b.tenant_id = s.home
+        and coalesce(b.system_role, b.role_id::text) = s.role_key and b.owner_user_id is null and b.revoked_at is null
+      order by coalesce(b.system_role, b.role_id::text), b.owner_user_id offset 0
+    ) b
+    cross join lateral (
+      select g.group_id from group_closure g where g.tenant_id = s.home and g.ancestor_id = b.group_id offset 0
     ) g
+    where coalesce(b.starts_at <= now(), true) and coalesce(b.ends_at > now(), true)
   ), candidates as (
     select u.id as user_id, acting as home from users u
     where is_everybodys and u.tenant_id = acting and u.id > begins order by u.id limit enough
@@ -174,11 +164,9 @@ begin
     cross join lateral (
       select b.owner_user_id from role_bindings b
       where b.applies_to_tenant_id = s.applies_to and b.tenant_id = s.home
-        and coalesce(b.system_role, b.role_id::text) = s.role_key and b.owner_user_id > begins
-        and b.owner_user_id is not null and b.revoked_at is null
+        and coalesce(b.system_role, b.role_id::text) = s.role_key and b.owner_user_id > begins and b.revoked_at is null
       order by coalesce(b.system_role, b.role_id::text), b.owner_user_id limit enough
     ) b
-    where s.group_id is null
     union
     select m.owner_user_id, g.home from groups_in g
     cross join lateral (

@@ -24,6 +24,8 @@ export type Signing = {
   untilMs: number;
   /** The tenant lets its callers in from certain networks only: ask from where before believing. */
   isListed: boolean;
+  /** The `jti` of the token it is traded for: whoever ends one of them ends both. */
+  id?: string | undefined;
 };
 
 /** A token that is what it says, though its holder may have lost what it says since. */
@@ -138,7 +140,7 @@ export async function tokens(keys: SigningKey[], issuer: string): Promise<Tokens
 
   return {
     jwks: { keys: publicKeys },
-    sign: async (principal, now, { homeEpoch, actingEpoch, untilMs, isListed }) => {
+    sign: async (principal, now, { homeEpoch, actingEpoch, untilMs, isListed, id = v7() }) => {
       const issuedAt = Math.floor(now.getTime() / 1000);
       const expiresAt = Math.min(issuedAt + ACCESS_TOKEN_SECONDS, Math.floor(untilMs / 1000));
       const token = await new SignJWT({
@@ -153,7 +155,7 @@ export async function tokens(keys: SigningKey[], issuer: string): Promise<Tokens
         .setProtectedHeader({ alg: "EdDSA", kid: current.kid, typ: "at+jwt" })
         .setIssuer(issuer).setAudience(AUDIENCE).setSubject(principal.actor.id ?? "")
         .setIssuedAt(issuedAt).setNotBefore(issuedAt - SKEW_SECONDS)
-        .setExpirationTime(expiresAt).setJti(v7())
+        .setExpirationTime(expiresAt).setJti(id)
         .sign(signer);
       return { token, expiresInSeconds: Math.max(0, expiresAt - issuedAt) };
     },

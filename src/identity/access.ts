@@ -13,6 +13,7 @@ import { grantsHeld, type Standing, type Whose } from "../access/standings.ts";
 import { type Reach, read, type Services, type TenantCtx, type TxCtx } from "../context.ts";
 import { invalid, notFound } from "../errors.ts";
 import { MAX_PAGE, page } from "../pages.ts";
+import { stoppedOf } from "./giving.ts";
 
 const key = /^[a-z_]{1,32}\.[a-z_]{1,32}$/;
 
@@ -74,17 +75,24 @@ const isPlain = (ctx: TenantCtx, { whose, isMe }: Question, { holds, grants }: S
 /** Throws NotFound for a tenant that is not at or below the asker's, and for people they do not know of. */
 async function requireInSight(ctx: TenantCtx, question: Question, isKnown: boolean) {
   const { home, subject, acting } = question.whose;
-  const [row] = await read(
-    ctx,
-    async (ctx) =>
-      rowsOf(
-        await ctx.db.execute(
-          sql`select * from asked_about(${home}::uuid, ${subject}::uuid, ${acting}::uuid)`,
-        ),
+  const { row, closed } = await read(ctx, async (ctx) => {
+    const [row] = rowsOf(
+      await ctx.db.execute(
+        sql`select * from asked_about(${home}::uuid, ${subject}::uuid, ${acting}::uuid)`,
       ),
-  );
-  if (row?.is_place !== true) throw notFound("tenant");
-  if (!isKnown && !(row.is_user === true && isReached(ctx, home))) throw notFound("user");
+    );
+    return { row, closed: await closedTo(ctx, [home, acting]) };
+  });
+  if (row?.is_place !== true || closed.has(acting)) throw notFound("tenant");
+  const isSeen = row.is_user === true && isReached(ctx, home) && !closed.has(home);
+  if (!isKnown && !isSeen) throw notFound("user");
+}
+
+/** The tenants of these that the asker's reach does not come to: inheritance is stopped on the way. */
+async function closedTo(ctx: TxCtx, ids: string[]): Promise<Set<string>> {
+  const below = ids.filter((id) => id !== ctx.tenantId);
+  if (ctx.reach === "global" || below.length === 0) return new Set();
+  return await stoppedOf(ctx, below);
 }
 
 const isReached = (ctx: TenantCtx, home: string) => home === ctx.tenantId || isWide(ctx);
@@ -245,9 +253,11 @@ async function whereMay(ctx: TenantCtx, { permission, cursor, limit, ...about }:
             ${after}::uuid, ${most}::int)`,
         ),
       );
+      const ids = rows.map((row) => String(row.tenant_id));
+      const closed = question.isMe ? new Set() : await closedTo(ctx, ids);
       return rows.map((row) => {
         const tenantId = String(row.tenant_id);
-        const reach = reachOf(ctx, row, home, tenantId, permission);
+        const reach = closed.has(tenantId) ? null : reachOf(ctx, row, home, tenantId, permission);
         return {
           id: tenantId,
           grant: reach && { userId, homeTenantId: home, tenantId, permission, reach },
@@ -260,7 +270,8 @@ async function whereMay(ctx: TenantCtx, { permission, cursor, limit, ...about }:
 
 async function requirePlace(ctx: TxCtx, tenantId: string) {
   const [row] = rowsOf(await ctx.db.execute(sql`select is_ours(${tenantId}::uuid) as is_ours`));
-  if (row?.is_ours !== true) throw notFound("tenant");
+  const closed = await closedTo(ctx, [tenantId]);
+  if (row?.is_ours !== true || closed.has(tenantId)) throw notFound("tenant");
 }
 
 const isEverybodys = (permission: Permission) => everybodys[permission] !== undefined;

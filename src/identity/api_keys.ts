@@ -5,7 +5,7 @@
 import { and, desc, eq, lt, sql } from "drizzle-orm";
 import { v7 } from "uuid";
 import { z } from "zod";
-import { apiKeys } from "../../db/schema/access.ts";
+import { apiKeys, clientAccess } from "../../db/schema/access.ts";
 import { users } from "../../db/schema/identity.ts";
 import { hashSecret, newKey } from "../access/key_text.ts";
 import { narrowed, permissions } from "../access/permissions.ts";
@@ -15,11 +15,12 @@ import { conflict, Fault, invalid } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found, one } from "../rows.ts";
-import { changesOf, moved, publish, record } from "../trail.ts";
+import { changesOf, publish, record } from "../trail.ts";
 import { name } from "../words.ts";
 import { changingAccess } from "./authority.ts";
 import { requireToGive } from "./giving.ts";
 import { rightsOfUser } from "./rights.ts";
+import { requireAbove } from "./users.ts";
 
 export const ApiKey = z.object({
   id: z.uuid(),
@@ -72,10 +73,9 @@ export async function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
   if (expiresAt && expiresAt <= ctx.now()) throw invalid("expires_at", "Give a time to come");
   const text = await newText(ctx);
   return await transact(ctx, async (ctx) => {
-    if (ownerUserId !== ctx.userId) {
-      await changingAccess(ctx);
-      await requireOver(ctx, ownerUserId, scopes);
-    }
+    await changingAccess(ctx);
+    if (ownerUserId === ctx.userId) await requireActive(ctx, ownerUserId);
+    else await requireOver(ctx, ownerUserId, scopes);
     await outlivesNot(ctx, expiresAt);
     const made = { ownerUserId, name, scopes: [...new Set(scopes)], expiresAt };
     const created = await insertKey(ctx, text, made);
@@ -92,6 +92,14 @@ export function requireScopes({ principal }: TenantCtx, scopes: readonly string[
   throw new Fault("Forbidden", "api_key.beyond", `You do not hold ${beyond.join(", ")}`, {
     fields: [{ field: "scopes", message: "Give only permissions you hold" }],
   });
+}
+
+/** A token is believed for seconds after its user is shut out: no key outlives them. */
+async function requireActive(ctx: TxCtx, userId: string) {
+  const [owner] = await ctx.db.select({ status: users.status }).from(users)
+    .where(and(eq(users.tenantId, ctx.tenantId), eq(users.id, userId))).for("share");
+  if (owner?.status === "active") return;
+  throw new Fault("Forbidden", "user.not_active", "Only a user who is active makes keys");
 }
 
 /** Throws unless the owner is a service account whose rights, narrowed to `scopes`, the actor holds. */
@@ -155,6 +163,7 @@ type NewKey = {
   rotatedFromId?: string;
 };
 
+/** Stores a key. One that a key makes is used from where its maker is, and from nowhere else. */
 export async function insertKey(ctx: TxCtx, { id, key, secretHash, hint }: NewText, made: NewKey) {
   const { tenantId } = ctx;
   const { ownerUserId, name, scopes, expiresAt, rotatedFromId = null } = made;
@@ -171,8 +180,20 @@ export async function insertKey(ctx: TxCtx, { id, key, secretHash, hint }: NewTe
       rotatedFromId,
     }).returning(keyView),
   );
+  if (ctx.actor.type === "key" && ctx.actor.id) await copyNetworks(ctx, ctx.actor.id, id);
   const warning = "Save this API key securely. It will not be shown again.";
   return { apiKey, key, warning };
+}
+
+export async function copyNetworks(ctx: TxCtx, from: string, to: string) {
+  const { tenantId } = ctx;
+  const { network, description } = clientAccess;
+  const rows = await ctx.db.select({ network, description }).from(clientAccess)
+    .where(and(eq(clientAccess.tenantId, tenantId), eq(clientAccess.apiKeyId, from)));
+  if (rows.length === 0) return;
+  await ctx.db.insert(clientAccess)
+    .values(rows.map((row) => ({ ...row, id: v7(), tenantId, apiKeyId: to })))
+    .onConflictDoNothing();
 }
 
 export const Get = z.strictObject({ id: z.uuid() });
@@ -200,8 +221,10 @@ export const Update = z.strictObject({
 /** Renames a key. What it may do and how long is fixed when it is made. */
 export function update(ctx: TenantCtx, { id, name }: z.infer<typeof Update>) {
   return transact(ctx, async (ctx) => {
+    if (name !== undefined) await changingAccess(ctx);
     const before = await heldKey(ctx, id);
     if (name === undefined || name === before.name) return before;
+    if (before.ownerUserId !== ctx.userId) await requireAbove(ctx, before.ownerUserId);
     const after = one(
       await ctx.db.update(apiKeys).set({ name }).where(ownKey(ctx, id)).returning(keyView),
     );
@@ -215,9 +238,10 @@ export const Revoke = Get;
 /** Ends a key; within seconds no process accepts it. */
 export function revoke(ctx: TenantCtx, { id }: z.infer<typeof Revoke>) {
   return transact(ctx, async (ctx) => {
-    await moved(ctx, "access"); // Before any key is held, as where one is rotated.
+    await changingAccess(ctx); // Before any key is held, as where one is rotated.
     const before = await heldKey(ctx, id);
     if (before.revokedAt) return before;
+    if (before.ownerUserId !== ctx.userId) await requireAbove(ctx, before.ownerUserId);
     const after = one(
       await ctx.db.update(apiKeys).set({ revokedAt: ctx.now() }).where(ownKey(ctx, id))
         .returning(keyView),

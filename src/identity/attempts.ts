@@ -5,7 +5,7 @@
 import { and, eq, sql } from "drizzle-orm";
 import { userSecurity } from "../../db/schema/identity.ts";
 import { digestOf, networkOf } from "../access/networks.ts";
-import { asSystem, type Ctx, transact, type TxCtx } from "../context.ts";
+import { asSystem, callerAddress, type Ctx, transact, type TxCtx } from "../context.ts";
 import { Fault } from "../errors.ts";
 import type { Limit } from "../limits/limiter.ts";
 import { publish, record } from "../trail.ts";
@@ -35,7 +35,7 @@ function take(ctx: Ctx, limit: Limit, key: string) {
 
 /** Throws RateLimited. */
 export function slowDown(ctx: Ctx, email: string) {
-  const network = networkOf(ctx.address);
+  const network = networkOf(callerAddress(ctx));
   take(ctx, perNetwork, digestOf(network));
   take(ctx, perEmailHere, digestOf(email, network));
 }
@@ -58,7 +58,7 @@ export async function takeOwnTry(ctx: Ctx, who: { tenantId: string; userId: stri
 
 /** Whether one of `addresses` is of the caller's network. */
 export function isKnownHere(ctx: Ctx, addresses: readonly string[]): boolean {
-  const network = networkOf(ctx.address);
+  const network = networkOf(callerAddress(ctx));
   return network !== "unknown" && addresses.some((address) => networkOf(address) === network);
 }
 
@@ -85,7 +85,7 @@ export function takeTry(ctx: Ctx, tried: Tried): Promise<Try | null> {
     if (!held) return null;
     const nowMs = ctx.now().getTime();
     if (held.lockedUntil && held.lockedUntil.getTime() > nowMs) {
-      const key = digestOf(tried.userId, networkOf(ctx.address));
+      const key = digestOf(tried.userId, networkOf(callerAddress(ctx)));
       const isLetThrough = tried.isKnown && ctx.limiter.take(whileLocked, key).allowed;
       return isLetThrough ? { tried, isCounted: false, lockedUntil: null } : null;
     }

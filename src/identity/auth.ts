@@ -3,7 +3,7 @@ import { and, eq, sql } from "drizzle-orm";
 import { z } from "zod";
 import { users, userSecurity } from "../../db/schema/identity.ts";
 import { hashPassword, isOutdated, passwordFits } from "../access/passwords.ts";
-import { asSystem, type Ctx, read, type TenantCtx, transact } from "../context.ts";
+import { asSystem, type Ctx, read, type TenantCtx, transact, type TxCtx } from "../context.ts";
 import { Fault, notFound } from "../errors.ts";
 import { told } from "../log.ts";
 import { found } from "../rows.ts";
@@ -128,6 +128,7 @@ export async function signIn(ctx: Ctx, input: z.infer<typeof SignIn>) {
 async function open(ctx: Ctx, chosen: Fitting, password: string) {
   const { userId, proof, passwordHash } = chosen;
   const opened = await openSession(ctx, chosen, async (tx) => {
+    if (!await stillFits(tx, chosen, password)) throw refused();
     if (proof && !await spend(tx, userId, proof)) throw wrongSecondFactor();
   });
   if (isOutdated(passwordHash)) {
@@ -135,6 +136,20 @@ async function open(ctx: Ctx, chosen: Fitting, password: string) {
       .catch((error) => ctx.log("warn", "a password keeps its old cost", { error: told(error) }));
   }
   return opened;
+}
+
+/** Whether what was proved is still what is asked for: it may have been changed while it was looked at. */
+async function stillFits(ctx: TxCtx, { userId, passwordHash, proof }: Fitting, password: string) {
+  const [now] = await ctx.db.select({
+    passwordHash: userSecurity.passwordHash,
+    confirmedAt: userSecurity.totpConfirmedAt,
+  }).from(userSecurity)
+    .where(and(eq(userSecurity.tenantId, ctx.tenantId), eq(userSecurity.id, userId)))
+    .for("update");
+  const [user] = await ctx.db.select({ status: users.status }).from(users)
+    .where(and(eq(users.tenantId, ctx.tenantId), eq(users.id, userId))).for("share");
+  if (!now || user?.status !== "active" || (now.confirmedAt !== null && !proof)) return false;
+  return now.passwordHash === passwordHash || await passwordFits(password, now.passwordHash);
 }
 
 /** The same password at today's cost; unless it was changed meanwhile. */

@@ -6,7 +6,7 @@ import { and, desc, eq, inArray, isNull, lt } from "drizzle-orm";
 import { z } from "zod";
 import { apiKeys, clientAccess } from "../../db/schema/access.ts";
 import { baseOf, isWithin, networkText, readNetwork } from "../access/networks.ts";
-import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
+import { callerAddress, read, type TenantCtx, transact, type TxCtx } from "../context.ts";
 import { conflict, invalid } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
@@ -116,7 +116,7 @@ function requireRoom(count: number, apiKeyId: string | null) {
 function requireInside(ctx: TxCtx, apiKeyId: string | null, networks: readonly string[]) {
   const { actor } = ctx;
   const counts = apiKeyId === null ? actor.type !== "system" : actor.id === apiKeyId;
-  const address = ctx.address || ctx.addressOf?.() || "unknown";
+  const address = callerAddress(ctx);
   if (!counts || networks.length === 0 || isWithin(address, networks)) return;
   throw conflict(
     "client_access.locks_you_out",

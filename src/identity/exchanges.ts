@@ -48,6 +48,9 @@ export async function exchange(ctx: TenantCtx, { tenantId }: z.infer<typeof Exch
   const whose = whoseOf(ctx, tenantId);
   const { home, subject, session } = whose;
   const { actor } = ctx;
+  // No longer than the token that asks: or one that leaked would be renewed as long as its session lives.
+  const presented = await ctx.presented?.();
+  const presentedUntilMs = presented ? presented.expiresAt * 1000 : Infinity;
   const standing = await transact({ ...asSystem(ctx, tenantId), actor }, async (ctx) => {
     const standing = await standingIn(ctx, whose);
     const after = { userId: subject, homeTenantId: home };
@@ -76,7 +79,10 @@ export async function exchange(ctx: TenantCtx, { tenantId }: z.infer<typeof Exch
   const { token, expiresInSeconds } = await ctx.tokens.sign(
     principal,
     ctx.now(),
-    signingOf(standing),
+    {
+      ...signingOf({ ...standing, untilMs: Math.min(standing.untilMs, presentedUntilMs) }),
+      id: presented?.id,
+    },
   );
   return {
     accessToken: token,

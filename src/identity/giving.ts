@@ -9,7 +9,7 @@ import { covers } from "../access/permissions.ts";
 import { systemRoles } from "../access/roles.ts";
 import type { Grants, TenantCtx, TxCtx } from "../context.ts";
 import { Fault } from "../errors.ts";
-import { heldAt, requireHeld, type Rights } from "./authority.ts";
+import { type End, heldAt, requireHeld, type Rights } from "./authority.ts";
 
 const reachingDown = (grants: Grants): Grants =>
   Object.fromEntries(
@@ -35,7 +35,7 @@ const weighed = ({ tenantId: here, actor }: TxCtx, all: readonly Rights[]): Righ
   }));
 
 /** The tenants of these that inherit nothing from here. */
-async function stoppedOf(ctx: TxCtx, ids: string[]): Promise<Set<string>> {
+export async function stoppedOf(ctx: TxCtx, ids: string[]): Promise<Set<string>> {
   const [here] = await ctx.db.select({ level: tenants.level }).from(tenants)
     .where(eq(tenants.id, ctx.tenantId));
   const rows = await ctx.db.select({ id: tenants.id }).from(tenants)
@@ -43,21 +43,36 @@ async function stoppedOf(ctx: TxCtx, ids: string[]): Promise<Set<string>> {
   return new Set(rows.map(({ id }) => id));
 }
 
-/** Throws Forbidden unless the actor holds all that is given; `field` is to blame. */
-export async function requireToGive(
+/**
+ * Throws Forbidden unless the actor holds all that is given, and for as long as it is given; `field`
+ * is to blame. What is given has no end unless `end` says when.
+ */
+export const requireToGive = (
   ctx: TxCtx,
   all: readonly Rights[],
   field: string,
+  end: End = null,
+): Promise<void> => requireAll(ctx, all, field, end);
+
+/** Throws Forbidden unless the actor holds all of it now, for however long; `field` is to blame. */
+export const requireNow = (ctx: TxCtx, all: readonly Rights[], field: string): Promise<void> =>
+  requireAll(ctx, all, field);
+
+async function requireAll(
+  ctx: TxCtx,
+  all: readonly Rights[],
+  field: string,
+  end?: End,
 ): Promise<void> {
   const given = weighed(ctx, all);
   const below = given.filter(({ tenantId }) => tenantId !== ctx.tenantId);
-  if (below.length === 0) return await requireHeld(ctx, given, field);
+  if (below.length === 0) return await requireHeld(ctx, given, field, end);
   const stopped = await stoppedOf(ctx, below.map(({ tenantId }) => tenantId));
-  const held = await heldAt(ctx, ctx.tenantId);
+  const held = await heldAt(ctx, ctx.tenantId, end);
   const left = given.filter(({ tenantId, grants }) =>
     tenantId === ctx.tenantId || stopped.has(tenantId) || !covers(held, reachingDown(grants))
   );
-  await requireHeld(ctx, left, field);
+  await requireHeld(ctx, left, field, end);
 }
 
 /** Throws Forbidden unless the actor holds what others are about to lose: nobody strips who stands above. */

@@ -13,7 +13,7 @@ import { columnsOf, found, given, one } from "../rows.ts";
 import { publish, record } from "../trail.ts";
 import { moment } from "../words.ts";
 import { changingAccess } from "./authority.ts";
-import { requireToGive, requireToTake } from "./giving.ts";
+import { requireNow, requireToGive, requireToTake } from "./giving.ts";
 import { groupOf } from "./groups.ts";
 import { rightsOfGroup } from "./rights.ts";
 
@@ -88,7 +88,7 @@ export function add(ctx: TenantCtx, { groupId, ...input }: z.infer<typeof Add>) 
     await openGroup(ctx, groupId);
     if ("userId" in member) await requireUser(ctx, member.userId);
     else await requireNoCycle(ctx, groupId, member.memberGroupId);
-    await requireToGive(ctx, await rightsOfGroup(ctx, groupId), "group_id");
+    await requireToGive(ctx, await rightsOfGroup(ctx, groupId), "group_id", endsAt);
     await refuseSecond(ctx, groupId, member);
     const isHolding = input.isHolding ?? false;
     const heldBy = isHolding && "userId" in member ? await release(ctx, member.userId) : null;
@@ -117,6 +117,10 @@ export function requirePeriod(ctx: TenantCtx, { startsAt, endsAt }: Period) {
     throw invalid("ends_at", "Give a time after starts_at");
   }
 }
+
+const isMore = (after: Period, before: Period) =>
+  (after.endsAt?.getTime() ?? Infinity) > (before.endsAt?.getTime() ?? Infinity) ||
+  (after.startsAt?.getTime() ?? -Infinity) < (before.startsAt?.getTime() ?? -Infinity);
 
 function requireForever({ isHolding, startsAt, endsAt }: Omit<z.infer<typeof Add>, "groupId">) {
   if (isHolding) throw invalid("is_holding", "Only a user is held by a group");
@@ -184,7 +188,10 @@ export function update(ctx: TenantCtx, { groupId, userId, ...input }: z.infer<ty
     if (input.startsAt !== undefined || input.endsAt !== undefined) {
       const { startsAt = before.startsAt, endsAt = before.endsAt } = input;
       requirePeriod(ctx, { startsAt, endsAt });
-      await requireToGive(ctx, await rightsOfGroup(ctx, groupId), "group_id");
+      const rights = await rightsOfGroup(ctx, groupId);
+      if (isMore({ startsAt, endsAt }, before)) {
+        await requireToGive(ctx, rights, "group_id", endsAt);
+      } else await requireNow(ctx, rights, "group_id");
     }
     const heldBy = input.isHolding ? await release(ctx, userId, groupId) : null;
     const after = one(
@@ -205,7 +212,11 @@ async function locked(ctx: TxCtx, groupId: string, member: Member): Promise<Grou
   return found(rows, "group_member");
 }
 
-export const Remove = z.strictObject({ groupId: z.uuid(), ...member });
+export const Remove = z.strictObject({
+  groupId: z.uuid(),
+  userId: z.uuid().optional(),
+  memberGroupId: z.uuid().optional(),
+});
 
 /** Takes a user or a group out of a group. */
 export function remove(ctx: TenantCtx, { groupId, ...input }: z.infer<typeof Remove>) {

@@ -14,7 +14,7 @@ import { post } from "../mailer.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found, one } from "../rows.ts";
 import { publish, record } from "../trail.ts";
-import { requireToGive } from "./giving.ts";
+import { requireNow, requireToGive } from "./giving.ts";
 import { slowSending } from "./message_limits.ts";
 import { grantsOfRole, rightsOfGroup } from "./rights.ts";
 import { email, role } from "./users.ts";
@@ -128,7 +128,8 @@ export async function requireGivable(ctx: TxCtx, { systemRole, roleId, groupId }
     .for("share");
   if (!group) throw notFound("group");
   const adding = { tenantId, grants: { "group_members.add": "tenant" as const } };
-  await requireToGive(ctx, [adding, ...await rightsOfGroup(ctx, groupId)], "group_id");
+  await requireNow(ctx, [adding], "group_id");
+  await requireToGive(ctx, await rightsOfGroup(ctx, groupId), "group_id");
 }
 
 async function send(ctx: TxCtx, { email, expiresAt }: Row, token: string) {

@@ -3,14 +3,14 @@
  * and for a while both hold, so that nothing stops while programs change over.
  */
 import { and, desc, eq, inArray } from "drizzle-orm";
-import { v7 } from "uuid";
 import { z } from "zod";
-import { apiKeys, clientAccess } from "../../db/schema/access.ts";
+import { apiKeys } from "../../db/schema/access.ts";
 import { type TenantCtx, transact, type TxCtx } from "../context.ts";
 import { conflict } from "../errors.ts";
 import { one } from "../rows.ts";
 import {
   type ApiKey,
+  copyNetworks,
   Created,
   heldKey,
   insertKey,
@@ -23,6 +23,7 @@ import {
   requireScopes,
 } from "./api_keys.ts";
 import { changingAccess } from "./authority.ts";
+import { requireAbove } from "./users.ts";
 
 const DAY_SECONDS = 24 * 3600;
 
@@ -91,16 +92,9 @@ async function requireMayPassOn(ctx: TxCtx, key: ApiKey, expiresAt: Date | null)
   if (actor.type === "key" && actor.id === key.id) return;
   const isOwn = key.ownerUserId === userId;
   if (!isOwn || actor.type === "key") requireScopes(ctx, key.scopes);
-  if (!isOwn) await requireOver(ctx, key.ownerUserId, key.scopes);
+  if (!isOwn) {
+    await requireOver(ctx, key.ownerUserId, key.scopes);
+    await requireAbove(ctx, key.ownerUserId); // It ends the old one, as revoking does.
+  }
   await outlivesNot(ctx, expiresAt);
-}
-
-async function copyNetworks(ctx: TxCtx, from: string, to: string) {
-  const { tenantId } = ctx;
-  const { network, description } = clientAccess;
-  const rows = await ctx.db.select({ network, description }).from(clientAccess)
-    .where(and(eq(clientAccess.tenantId, tenantId), eq(clientAccess.apiKeyId, from)));
-  if (rows.length === 0) return;
-  await ctx.db.insert(clientAccess)
-    .values(rows.map((row) => ({ ...row, id: v7(), tenantId, apiKeyId: to })));
 }

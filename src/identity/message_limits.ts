@@ -1,6 +1,6 @@
 /** How often one may ask for what is sent in messages, and try what was sent. */
 import { digestOf, networkOf } from "../access/networks.ts";
-import type { Ctx, TenantCtx } from "../context.ts";
+import { callerAddress, type Ctx, type TenantCtx } from "../context.ts";
 import { Fault } from "../errors.ts";
 import type { Limit } from "../limits/limiter.ts";
 
@@ -20,11 +20,12 @@ function take(ctx: Ctx, limit: Limit, ...key: string[]) {
 }
 
 /** Throws RateLimited, like the others here: before a token from a message is looked at. */
-export const slowRedeeming = (ctx: Ctx) => take(ctx, redeemedPerNetwork, networkOf(ctx.address));
+export const slowRedeeming = (ctx: Ctx) =>
+  take(ctx, redeemedPerNetwork, networkOf(callerAddress(ctx)));
 
 /** Before a stranger's wish for a message is looked at, whether or not there is anybody to write to. */
 export function slowAsking(ctx: Ctx, email: string) {
-  const network = networkOf(ctx.address);
+  const network = networkOf(callerAddress(ctx));
   take(ctx, askedPerNetwork, network);
   take(ctx, askedPerEmailHere, email, network);
   take(ctx, askedPerEmail, email);

@@ -28,9 +28,10 @@ export async function change(ctx: TenantCtx, input: z.infer<typeof Change>) {
   const passwordHash = await hashPassword(newPassword);
   const but = exceptCurrent ? ctx.principal?.sessionId : null;
   return await transact(ctx, async (ctx) => {
-    const ended = await endSessionsOf(ctx, userId, "password_changed", but);
+    // First: a sign-in with the old one that is under way waits here, and is ended or refused.
     await ctx.db.update(userSecurity).set({ passwordHash, passwordChangedAt: ctx.now() })
       .where(and(eq(userSecurity.tenantId, tenantId), eq(userSecurity.id, userId)));
+    const ended = await endSessionsOf(ctx, userId, "password_changed", but);
     const after = { userId, ended };
     await record(ctx, {
       action: "password.changed",

@@ -6,7 +6,7 @@ import { ROOT_TENANT } from "../topics.ts";
 import type { Rights } from "./authority.ts";
 import { requireToGive } from "./giving.ts";
 import type { Mapping } from "./provider_groups.ts";
-import { grantsOfRole, rightsOfGroup } from "./rights.ts";
+import { grantsOfRole, rightsOfEverybody, rightsOfGroup } from "./rights.ts";
 
 export type Powers = {
   issuer: string;
@@ -52,7 +52,9 @@ export async function requirePowers(ctx: TxCtx, before: Before, after: Powers): 
   if (becomesAnybody || isSomebody) {
     const highest = tenantId === ROOT_TENANT ? "operator" : "owner";
     const grants = await grantsOfRole(ctx, { systemRole: highest });
-    await requireToGive(ctx, [{ tenantId, grants }], becomesAnybody ? "links_users" : "issuer");
+    // An owner need not hold what others hold where inheritance from here is stopped.
+    const all = [{ tenantId, grants }, ...await rightsOfEverybody(ctx)];
+    await requireToGive(ctx, all, becomesAnybody ? "links_users" : "issuer");
   }
   return isHandedOver;
 }

@@ -74,7 +74,7 @@ export async function grantsOfRole(ctx: TxCtx, { systemRole, roleId }: RoleName)
 
 /** Everything bindings that are not taken back give, those of other times included, by the tenant they name. */
 async function rightsBoundTo(ctx: TxCtx, subject: SQL): Promise<Rights[]> {
-  const rows = await ctx.db.select({
+  const rows = await ctx.db.selectDistinct({
     tenantId: roleBindings.appliesToTenantId,
     systemRole: roleBindings.systemRole,
     permission: permissionBindings.permission,
@@ -97,6 +97,9 @@ async function rightsBoundTo(ctx: TxCtx, subject: SQL): Promise<Rights[]> {
     grants: grantsOfGiven(ctx, given),
   }));
 }
+
+/** What anybody of this tenant holds or will hold: what whoever can become any of them comes to hold. */
+export const rightsOfEverybody = (ctx: TxCtx): Promise<Rights[]> => rightsBoundTo(ctx, sql`true`);
 
 /** What whoever joins a group comes to hold: the group's own bindings and those of every group it lies in. */
 export const rightsOfGroup = (ctx: TxCtx, groupId: string): Promise<Rights[]> =>

@@ -93,7 +93,7 @@ export function create(ctx: TenantCtx, input: Create) {
     await requireBelow(ctx, appliesToTenantId);
     const grants = await grantsOfRole(ctx, { systemRole, roleId });
     const field = systemRole === null ? "role_id" : "system_role";
-    await requireToGive(ctx, [{ tenantId: appliesToTenantId, grants }], field);
+    await requireToGive(ctx, [{ tenantId: appliesToTenantId, grants }], field, binding.endsAt);
     await retireEnded(ctx, { userId, groupId, ...binding });
     const [made] = await ctx.db.insert(roleBindings).values({
       tenantId: ctx.tenantId,

@@ -17,6 +17,7 @@ import type { Standing } from "../access/standings.ts";
 import type { Signing } from "../access/tokens.ts";
 import {
   asSystem,
+  callerAddress,
   type Ctx,
   type Principal,
   type TenantCtx,
@@ -67,7 +68,7 @@ export async function openSession(
       refreshKey: sealed,
       expiresAt: new Date(ctx.now().getTime() + SESSION_MS),
       userAgent: ctx.userAgent?.slice(0, 512) ?? null,
-      address: ctx.address.slice(0, 64),
+      address: callerAddress(ctx).slice(0, 64),
     });
     await forget(tx, userId);
     await note(tx, "session.opened", id, userId);
@@ -122,7 +123,7 @@ export const Refresh = z.strictObject({
 const ended = () =>
   new Fault("Unauthorized", "refresh_token.refused", "Sign in again: this session is over");
 
-type Traded = Omit<Issue, "standing"> & { step: Step };
+type Traded = Omit<Issue, "standing"> & { step: Step; expiresAt: Date };
 
 /**
  * Trades a refresh token for the next; see `stepOf` for one that was used before. One that nobody
@@ -144,10 +145,10 @@ export async function refresh(ctx: Ctx, { refreshToken }: z.infer<typeof Refresh
     if (count) await ctx.db.update(sessions).set({ ...count }).where(own(ctx, sessionId));
     if (step === "reused") await endSession(ctx, sessionId, userId, "reused");
     const { counter } = count ?? held;
-    return { tenantId, userId, sessionId, counter, refreshKey, step };
+    return { tenantId, userId, sessionId, counter, refreshKey, step, expiresAt: held.expiresAt };
   });
   if (!traded) throw ended();
-  const { step, ...who } = traded;
+  const { step, expiresAt, ...who } = traded;
   const { requestId } = ctx;
   ctx.log("info", "refresh token presented", { requestId, tenantId, sessionId, step });
   if (step === "reused") throw ended();
@@ -155,7 +156,8 @@ export async function refresh(ctx: Ctx, { refreshToken }: z.infer<typeof Refresh
   const whose = { home: tenantId, subject: who.userId, session: sessionId, acting: tenantId };
   const standing = await ctx.standings.of(whose);
   if (!standing.holds) throw ended();
-  return await issue(ctx, { ...who, standing });
+  const untilMs = Math.min(standing.untilMs, expiresAt.getTime());
+  return await issue(ctx, { ...who, standing: { ...standing, untilMs } });
 }
 
 const own = (ctx: TenantCtx, id: string) =>

@@ -7,7 +7,7 @@ import { z } from "zod";
 import { rowsOf } from "../../db/client.ts";
 import { offeredBy } from "../access/roles.ts";
 import type { TxCtx } from "../context.ts";
-import { requireToGive } from "./giving.ts";
+import { requireNow } from "./giving.ts";
 
 /** One row of `rights_gained`. */
 const Gained = z.object({
@@ -49,5 +49,5 @@ export async function requireGained(ctx: TxCtx, place: Place, field: string): Pr
     sql`select * from rights_gained(${id}::uuid, ${parentId}::uuid, ${inheritsAccess}::boolean)`,
   );
   const rows = z.array(Gained).parse(rowsOf(answer));
-  await requireToGive(ctx, rows.map((gained) => rightsOf(ctx, gained)), field);
+  await requireNow(ctx, rows.map((gained) => rightsOf(ctx, gained)), field);
 }

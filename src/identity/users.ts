@@ -14,7 +14,7 @@ import { columnsOf, found, given, one } from "../rows.ts";
 import { changesOf, publish, record } from "../trail.ts";
 import { metadata, name } from "../words.ts";
 import { changingAccess } from "./authority.ts";
-import { requireToGive } from "./giving.ts";
+import { requireNow, requireToGive } from "./giving.ts";
 import { grantsOfRole, rightsOfUser, type RoleName } from "./rights.ts";
 
 export const User = z.object({
@@ -140,7 +140,7 @@ export async function heldUser(ctx: TxCtx, id: string): Promise<User> {
  */
 export async function requireAbove(ctx: TxCtx, id: string) {
   if (ctx.actor.type === "user" && ctx.actor.id === id) return;
-  await requireToGive(ctx, await rightsOfUser(ctx, id), "id");
+  await requireNow(ctx, await rightsOfUser(ctx, id), "id");
 }
 
 export const Update = z.strictObject({

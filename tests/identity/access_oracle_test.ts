@@ -1,6 +1,5 @@
 /** check, list and explain against a naive walk over random graphs: they agree, and the walk finds planted mistakes. */
 import assert from "node:assert/strict";
-import fc from "fast-check";
 import type { Permission } from "../../src/access/permissions.ts";
 import { standings } from "../../src/access/standings.ts";
 import { frame, type TenantCtx } from "../../src/context.ts";
@@ -227,18 +226,9 @@ async function campaign(seed: number, cases: number): Promise<Campaign> {
 }
 
 Deno.test("check, list and explain say what a naive walk over the graph says", async () => {
-  const sum = { cases: 0, graphs: 0, allowed: 0 };
-  const anyGraph = fc.integer({ min: 0, max: 2 ** 31 - 1 });
-  const property = fc.asyncProperty(anyGraph, async (seed) => {
-    const { told, ...one } = await campaign(seed, 1);
-    for (const what of ["cases", "graphs", "allowed"] as const) sum[what] += one[what];
-    assert.deepEqual(told.slice(0, 5), []);
-  });
-  // A smaller number makes no smaller graph: the first that differs is shown.
-  const numRuns = Math.ceil(CASES / (2 * QUESTIONS));
-  await fc.assert(property, { seed: SEED, numRuns, endOnFailure: true });
-  const { cases, graphs, allowed } = sum;
+  const { cases, graphs, allowed, told } = await campaign(SEED, CASES);
   console.log(`access oracle: SEED=${SEED}, ${cases} cases, ${graphs} graphs, ${allowed} allowed`);
+  assert.deepEqual(told.slice(0, 5), []);
   assert.ok(
     allowed > cases / 20 && allowed < cases * 0.8,
     `${allowed} allowed: ask better questions`,
@@ -297,8 +287,8 @@ const mistakes: readonly [string, string, string, string][] = [
   [
     "a page leaves somebody out",
     "who_may",
-    "order by b.owner_user_id limit enough",
-    "order by b.owner_user_id desc limit 1",
+    "b.owner_user_id limit enough",
+    "b.owner_user_id desc limit 1",
   ],
   ["the tenant itself is forgotten", "where_may", "n.is_wide or n.depth = 0", "n.is_wide"],
   ["tenants below are forgotten", "where_may", "where r.is_wide", "where false"],

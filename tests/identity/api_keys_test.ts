@@ -130,6 +130,7 @@ Deno.test("a key makes no key that can do more, or lives longer, than it does", 
   const made = await make({ scopes: ["audit.read"], ...soon });
   assert.equal(made.status, 201);
   assert.equal((await withKey(String(made.body.key), "/audit-entries")).status, 200);
+  assert.equal((await withKey(key, "/audit-entries")).status, 200);
   // Not announced: this process still knows the key.
   await h.sql("update api_keys set revoked_at = now() where id = $1", [apiKey.id]);
   const late = await make({ scopes: ["audit.read"], ...soon });

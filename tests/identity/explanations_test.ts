@@ -75,9 +75,9 @@ Deno.test("explain says what stands in the way", async () => {
   const branch = await h.tenantBelow(company, "Bergen");
   const beside = await h.tenantBelow(company, "Bodo");
   const gives = { "audit.read": "subtree" } as const;
-  const why = async (tenantId = branch, userId = ada.userId) => {
-    const { allowed, missing } = await of(owner, "subtree")
-      .explain({ permission: "audit.read", userId, tenantId });
+  const why = async (tenantId = branch, reach: "subtree" | "global" = "subtree") => {
+    const { allowed, missing } = await of(owner, reach)
+      .explain({ permission: "audit.read", userId: ada.userId, tenantId });
     assert.equal(allowed, false);
     return missing.map(({ why, sentence }) => `${why}: ${sentence}`);
   };
@@ -115,11 +115,13 @@ Deno.test("explain says what stands in the way", async () => {
   const about = { permission: "audit.read" as const, userId: ada.userId, tenantId: branch };
   assert.equal((await of(owner, "subtree").check(about)).allowed, true);
   await h.sql("update tenants set inherits_access = false where id = $1", [branch]);
-  assert.ok((await why()).includes("stopped: Bergen does not inherit what is given above it"));
+  await assert.rejects(why(), { code: "NOT_FOUND" }); // The owner's reach ends there too.
+  const stopped = "stopped: Bergen does not inherit what is given above it";
+  assert.ok((await why(branch, "global")).includes(stopped));
   await h.sql("update tenants set status = 'suspended' where id = $1", [beside]);
   assert.equal((await why(beside))[0], "tenant_closed: Bodo is suspended");
   await h.sql("update users set status = 'suspended' where id = $1", [ada.userId]);
-  assert.equal((await why())[0], "user_inactive: The user is deactivated");
+  assert.equal((await why(beside))[0], "user_inactive: The user is deactivated");
   const { permission, ...clerk } = {
     permission: "sign_in.update" as const,
     userId: c.clerk.userId,
