@@ -77,7 +77,8 @@ export const openApi = (serverUrl: string): Document =>
     },
     license: { name: "Apache-2.0", url: "https://www.apache.org/licenses/LICENSE-2.0" },
     domains: {
-      identity: "Tenants in tenants, people, groups, roles and keys; signing in; who may do what and " +
+      identity:
+        "Tenants in tenants, people, groups, roles and keys; signing in; who may do what and " +
         "why. A right that is taken away is gone in every process within 5 seconds.",
       platforms: "The catalogue, a tenant's services and credentials, and connected accounts.",
       audit: "Who did what to which thing.",
