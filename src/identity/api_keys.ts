@@ -73,9 +73,11 @@ export async function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
   if (expiresAt && expiresAt <= ctx.now()) throw invalid("expires_at", "Give a time to come");
   const text = await newText(ctx);
   return await transact(ctx, async (ctx) => {
-    await changingAccess(ctx);
     if (ownerUserId === ctx.userId) await requireActive(ctx, ownerUserId);
-    else await requireOver(ctx, ownerUserId, scopes);
+    else {
+      await changingAccess(ctx);
+      await requireOver(ctx, ownerUserId, scopes);
+    }
     await outlivesNot(ctx, expiresAt);
     const made = { ownerUserId, name, scopes: [...new Set(scopes)], expiresAt };
     const created = await insertKey(ctx, text, made);
