@@ -1,12 +1,10 @@
 /** Rotating a key: two hold for a while, one of them for good, and nobody gains by it. */
 import assert from "node:assert/strict";
-import { sql } from "drizzle-orm";
-import { open } from "../../db/client.ts";
 import type { Permission } from "../../src/access/permissions.ts";
 import type { Principal } from "../../src/context.ts";
 import { etagOf } from "../../src/etags.ts";
-import { house } from "../db/house.ts";
 import { type Home, home, minutes } from "./house.ts";
+import { onServer } from "./on_server.ts";
 
 const h = await home();
 const DAY = minutes(24 * 60);
@@ -193,18 +191,12 @@ Deno.test("apiKeys.rotate heeds If-Match, and is written once without a secret",
 });
 
 async function onPostgres(work: (h: Home) => Promise<void>) {
-  await using server = await house();
-  const admin = open(server.adminUrl, { poolSize: 2 });
-  const h = await home({
-    database: open(server.url, { poolSize: 20 }),
-    sql: (text, params = []) =>
-      admin.query(sql.join(
-        text.split(/\$(\d+)/).map((part, i) =>
-          i % 2 ? sql`${params[Number(part) - 1]}` : sql.raw(part)
-        ),
-      )),
+  const server = await onServer();
+  const h = await home(server.ground());
+  await work(h).finally(async () => {
+    await h.w.close();
+    await server.close();
   });
-  await work(h).finally(() => Promise.all([h.w.close(), admin.close()]));
 }
 
 Deno.test("apiKeys.rotate gives twenty at once one successor, and none to a key that is revoked meanwhile", () =>

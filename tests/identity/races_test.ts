@@ -1,33 +1,21 @@
 /** What must hold when many act on one row at the same moment, on a Postgres that lets them. */
 import assert from "node:assert/strict";
-import { sql } from "drizzle-orm";
-import { open } from "../../db/client.ts";
 import { principals } from "../../src/access/principals.ts";
 import type { Ctx } from "../../src/context.ts";
 import type { Vault } from "../../src/secrets/vault.ts";
-import { type House, house } from "../db/house.ts";
 import { elsewhere, type Home, home, patience } from "./house.ts";
+import { onServer, type Server } from "./on_server.ts";
 
-let server: House;
+let server: Server;
 let h: Home;
 let close = () => Promise.resolve();
 
 Deno.test.beforeAll(async () => {
-  server = await house();
-  const admin = open(server.adminUrl, { poolSize: 2 });
-  h = await home({
-    database: open(server.url, { poolSize: 20 }),
-    sql: (text, params = []) =>
-      admin.query(sql.join(
-        text.split(/\$(\d+)/).map((part, i) =>
-          i % 2 ? sql`${params[Number(part) - 1]}` : sql.raw(part)
-        ),
-      )),
-  });
+  server = await onServer();
+  h = await home(server.ground());
   close = async () => {
     await h.w.close();
-    await admin.close();
-    await server[Symbol.asyncDispose]();
+    await server.close();
   };
 });
 Deno.test.afterAll(() => close());

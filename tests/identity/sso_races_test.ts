@@ -1,30 +1,18 @@
 /** Sign-ins at one provider at the same moment, on a Postgres that lets them. */
 import assert from "node:assert/strict";
-import { sql } from "drizzle-orm";
-import { open } from "../../db/client.ts";
-import { type House, house } from "../db/house.ts";
 import { claimed, type SsoHome, ssoHome } from "./sso_house.ts";
+import { onServer, type Server } from "./on_server.ts";
 
-let server: House;
+let server: Server;
 let h: SsoHome;
 let close = () => Promise.resolve();
 
 Deno.test.beforeAll(async () => {
-  server = await house();
-  const admin = open(server.adminUrl, { poolSize: 2 });
-  h = await ssoHome({
-    database: open(server.url, { poolSize: 20 }),
-    sql: (text, params = []) =>
-      admin.query(sql.join(
-        text.split(/\$(\d+)/).map((part, i) =>
-          i % 2 ? sql`${params[Number(part) - 1]}` : sql.raw(part)
-        ),
-      )),
-  });
+  server = await onServer();
+  h = await ssoHome(server.ground());
   close = async () => {
     await h.close();
-    await admin.close();
-    await server[Symbol.asyncDispose]();
+    await server.close();
   };
 });
 Deno.test.afterAll(() => close());

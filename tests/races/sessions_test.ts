@@ -1,34 +1,22 @@
 /** One session and one code, asked for by many at once over several processes on one Postgres. */
 import assert from "node:assert/strict";
-import { sql } from "drizzle-orm";
-import { open } from "../../db/client.ts";
 import { openSession } from "../../src/identity/sessions.ts";
-import { type House, house } from "../db/house.ts";
 import { cheapHash, type Home, home, type Login } from "../identity/house.ts";
 import { secondFactorHouse } from "../identity/second_factor_house.ts";
 import type { Answered, Order } from "./workers/sign_in.ts";
 import { started } from "./workers/started.ts";
+import { onServer, type Server } from "../identity/on_server.ts";
 
-let server: House;
+let server: Server;
 let h: Home;
 let close = () => Promise.resolve();
 
 Deno.test.beforeAll(async () => {
-  server = await house();
-  const admin = open(server.adminUrl, { poolSize: 2 });
-  h = await home({
-    database: open(server.url, { poolSize: 10 }),
-    sql: (text, params = []) =>
-      admin.query(sql.join(
-        text.split(/\$(\d+)/).map((part, i) =>
-          i % 2 ? sql`${params[Number(part) - 1]}` : sql.raw(part)
-        ),
-      )),
-  });
+  server = await onServer();
+  h = await home(server.ground(10));
   close = async () => {
     await h.w.close();
-    await admin.close();
-    await server[Symbol.asyncDispose]();
+    await server.close();
   };
 });
 Deno.test.afterAll(() => close());

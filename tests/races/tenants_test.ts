@@ -1,42 +1,31 @@
 /** The tree of tenants stays a tree, and what is kept of it true, however many change it at once. */
 import assert from "node:assert/strict";
-import { sql } from "drizzle-orm";
 import fc from "fast-check";
 import connect from "postgres";
-import { open } from "../../db/client.ts";
 import { ROOT_TENANT } from "../../src/topics.ts";
-import { type House, house, until } from "../db/house.ts";
+import { until } from "../db/house.ts";
 import { actingIn, bind, somebody } from "../identity/bound.ts";
 import { type Home, home } from "../identity/house.ts";
 import { said } from "../identity/said.ts";
 import { treeFaults } from "../identity/tree.ts";
+import { onServer, type Server } from "../identity/on_server.ts";
 
 /** Processes of one installation, each with connections of its own. */
 const PROCESSES = 3;
 const ROUNDS = Deno.env.get("PROVE") ? 100 : 10;
 const STORM = Deno.env.get("PROVE") ? 2_000 : 200;
 
-let server: House;
+let server: Server;
 let homes: Home[];
 let close = () => Promise.resolve();
 
 Deno.test.beforeAll(async () => {
-  server = await house();
-  const admin = open(server.adminUrl, { poolSize: 2 });
-  const ask: Home["sql"] = (text, params = []) =>
-    admin.query(sql.join(
-      text.split(/\$(\d+)/).map((part, i) =>
-        i % 2 ? sql`${params[Number(part) - 1]}` : sql.raw(part)
-      ),
-    ));
+  server = await onServer();
   homes = [];
-  for (let n = 0; n < PROCESSES; n++) {
-    homes.push(await home({ database: open(server.url, { poolSize: 8 }), sql: ask }));
-  }
+  for (let n = 0; n < PROCESSES; n++) homes.push(await home(server.ground(8)));
   close = async () => {
     for (const { w } of homes) await w.close();
-    await admin.close();
-    await server[Symbol.asyncDispose]();
+    await server.close();
   };
 });
 Deno.test.afterAll(() => close());
