@@ -58,7 +58,7 @@ function heedsMatch({ type, rest, output }: RestEntry, entries: RestEntry[]): bo
 }
 
 export function operationOf(entry: RestEntry, book: Book, { entries, more }: Beside): Json {
-  const { path, rest, meta } = entry;
+  const { path, operationId, rest, meta } = entry;
   const { parameters, body } = requestOf(entry, book);
   const { permission } = meta;
   const isTagged = subjectKey(entry.output) !== null;
@@ -70,7 +70,7 @@ export function operationOf(entry: RestEntry, book: Book, { entries, more }: Bes
     ...rest.status === 204 ? [] : ["Prefer"],
   ];
   return {
-    operationId: path,
+    operationId,
     tags: [path.split(".")[0]],
     summary: meta.summary ?? path,
     description: describe(entry),

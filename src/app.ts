@@ -6,6 +6,7 @@ import { openApi } from "../routers/about.ts";
 import { mountDocs } from "../routers/docs.ts";
 import { appRouter } from "../routers/mod.ts";
 import { mountOauthCallback } from "../routers/oauth_callback.ts";
+import { mountOpenAi } from "../routers/openai.ts";
 import { mountProxy } from "../routers/proxy.ts";
 import { failed, mountPage, mountRest, noSuchPath } from "../routers/rest.ts";
 import { mountSsoCallback } from "../routers/sso_callback.ts";
@@ -141,6 +142,7 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
     context: async (c) => ({ held: await context(c) }),
     swift: swiftQueries(appRouter),
   });
+  mountOpenAi(hono, host);
   mountDocs(hono, () => openApi(services.publicUrl), host);
   return hono;
 }

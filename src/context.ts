@@ -32,6 +32,8 @@ export type Principal = {
   userId: string | null;
   sessionId: string | null;
   grants: Grants;
+  /** Of a team's key: the team it chats as, and the first of the keys that took over from each other. */
+  team?: { id: string; familyId: string };
 };
 
 /** What a process holds and every request shares. */

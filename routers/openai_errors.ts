@@ -1,0 +1,115 @@
+/** How a failure leaves the gateway: in OpenAI's shape, with the headers its clients act on. */
+import { type FaultCode, faults } from "../src/errors.ts";
+import { limitHeaders } from "../src/limits/headers.ts";
+import { type Quota, QuotaExceeded } from "../src/teams/admission.ts";
+import { UpstreamFailed } from "../src/teams/gateway/upstream_calls.ts";
+import { RateExceeded } from "../src/teams/rates.ts";
+import { faultOf, problemOf } from "./problems.ts";
+
+type Kind = { type: string; code: string };
+
+/** The types and codes OpenAI's own answers use, where there is one. */
+const kinds: Partial<Record<FaultCode, Kind>> = {
+  Unauthorized: { type: "invalid_request_error", code: "invalid_api_key" },
+  Forbidden: { type: "permission_error", code: "forbidden" },
+  ModelNotAllowed: { type: "invalid_request_error", code: "model_not_allowed" },
+  SessionNotYours: { type: "permission_error", code: "session_not_yours" },
+  NotFound: { type: "invalid_request_error", code: "not_found" },
+  MethodNotAllowed: { type: "invalid_request_error", code: "method_not_allowed" },
+  PayloadTooLarge: { type: "invalid_request_error", code: "request_too_large" },
+  QuotaExceeded: { type: "insufficient_quota", code: "insufficient_quota" },
+  RateLimited: { type: "requests", code: "rate_limit_exceeded" },
+  Conflict: { type: "invalid_request_error", code: "conflict" },
+};
+const server = { type: "server_error" };
+
+export type OpenAiError = {
+  error: { message: string; type: string; param: string | null; code: string };
+};
+
+/**
+ * Status, body and headers. `x-should-retry` is what OpenAI's clients obey: a quota that is used up is
+ * over at midnight and not in a second.
+ */
+export function openAiErrorOf(
+  error: unknown,
+  requestId: string,
+): { status: number; body: OpenAiError; headers: Record<string, string> } {
+  const { status, body, headers } = problemOf(error, requestId);
+  const fault = faultOf(error);
+  const kind = (fault && kinds[fault.code]) ??
+    (status < 500
+      ? { type: "invalid_request_error", code: body.reason }
+      : { ...server, code: body.reason });
+  const mayHelp = status === 429 ? fault?.code === "RateLimited" : status === 409 || status >= 500;
+  return {
+    status,
+    body: {
+      error: {
+        message: body.detail,
+        type: kind.type,
+        param: fault?.more.fields?.[0]?.field ?? null,
+        code: kind.code,
+      },
+    },
+    headers: {
+      ...headers,
+      ...hasQuota(fault) ? quotaHeaders(fault.quota) : {},
+      ...fault instanceof RateExceeded ? rateHeaders(fault) : {},
+      "content-type": "application/json; charset=utf-8",
+      "x-should-retry": String(mayHelp),
+    },
+  };
+}
+
+const hasQuota = (fault: unknown): fault is { quota: Quota } =>
+  fault instanceof QuotaExceeded || (fault instanceof UpstreamFailed && fault.quota !== null);
+
+/** What is left of the team's quotas; nothing of one that has no end. */
+export function quotaHeaders({ day, month }: Quota): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const [name, { limit, remaining, endsAt }] of Object.entries({ day, month })) {
+    if (limit === null) continue;
+    headers[`x-quota-limit-${name}`] = String(limit);
+    headers[`x-quota-remaining-${name}`] = String(remaining);
+    headers[`x-quota-reset-${name}`] = endsAt.toISOString();
+  }
+  return headers;
+}
+
+/** The team's rate, as the house says it and as OpenAI does. */
+export const rateHeaders = ({ judged }: Pick<RateExceeded, "judged">): Record<string, string> => ({
+  ...limitHeaders([judged]),
+  "x-ratelimit-limit-requests": String(judged.limit.max),
+  "x-ratelimit-remaining-requests": String(judged.verdict.remaining),
+  "x-ratelimit-reset-requests": `${judged.verdict.resetSeconds}s`,
+});
+
+/** What an upstream's own refusal becomes: what is between us and it is none of the client's business. */
+export function upstreamRefusal(status: number): { status: number; body: OpenAiError | null } {
+  const said = (message: string, code: string): OpenAiError => ({
+    error: { message, ...server, param: null, code },
+  });
+  if (status === 401 || status === 403) {
+    return {
+      status: 502,
+      body: said("The model's provider does not accept us: its key is wrong", "upstream_auth"),
+    };
+  }
+  if (status === 404) {
+    return { status: 502, body: said("The provider does not know the model", "upstream_model") };
+  }
+  if (status === 429) {
+    return {
+      status: 503,
+      body: said("The model's provider is busy: try again shortly", "upstream_busy"),
+    };
+  }
+  if (status >= 500 || status < 400) {
+    return {
+      status: 502,
+      body: said(`${faults.ProviderError.title}: ${status}`, "upstream_error"),
+    };
+  }
+  return { status, body: null }; // About the request itself: passed on as it came.
+}

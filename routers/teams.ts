@@ -1,0 +1,6 @@
+/** Teams as a client sees them, noun by noun. */
+import { settingRouters } from "./teams/settings.ts";
+import { teamRouters } from "./teams/teams.ts";
+import { router } from "./trpc.ts";
+
+export const teams = router({ ...teamRouters, ...settingRouters });

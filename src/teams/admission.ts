@@ -1,0 +1,186 @@
+/**
+ * Admission: a request is let in by one statement that holds the team's quotas whole, and settled once
+ * by another that writes its usage row, the counters and the day's sums. What was let in and is never
+ * settled, since its process ended, is settled at the floor when its lease is over.
+ */
+import { sql } from "drizzle-orm";
+import { v7 } from "uuid";
+import type { Database } from "../../db/client.ts";
+import type { endpoints, outcomes, usageSources } from "../../db/schema/teams.ts";
+import { type Batcher, batcher } from "../batches.ts";
+import type { Services, TenantCtx } from "../context.ts";
+import { Fault, notFound } from "../errors.ts";
+import { told } from "../log.ts";
+import { backoff } from "../retries.ts";
+
+export type Endpoint = typeof endpoints[number];
+export type Outcome = typeof outcomes[number];
+export type UsageSource = typeof usageSources[number];
+
+/** What asks to be let in. `leaseSeconds`: after that it is taken for lost. */
+export type Asked = {
+  teamId: string;
+  apiKeyId: string | null;
+  sessionId: string | null;
+  userId: string | null;
+  endpoint: Endpoint;
+  model: string;
+  /** Counted from what is sent: what it costs at least. */
+  inputTokens: number;
+  leaseSeconds: number;
+};
+
+export type Period = { limit: number | null; remaining: number | null; endsAt: Date };
+export type Quota = { day: Period; month: Period };
+export type Lease = { id: string; quota: Quota };
+
+/** What a request came to. */
+export type Settlement = {
+  model: string;
+  outcome: Outcome;
+  /** The upstream's last; null when none answered. */
+  status: number | null;
+  attempts: number;
+  /** Null: what was counted when it was let in. */
+  inputTokens: number | null;
+  outputTokens: number;
+  source: UsageSource;
+  latencyMs: number;
+  firstByteMs: number | null;
+  isStreamed: boolean;
+};
+
+/** A quota that is used up: told apart from a rate, which is over in a minute. */
+export class QuotaExceeded extends Fault {
+  constructor(readonly period: "day" | "month", readonly quota: Quota, now: Date) {
+    const { limit, endsAt } = quota[period];
+    super(
+      "QuotaExceeded",
+      `quota.${period}_used_up`,
+      `The team's quota of ${limit} requests a ${period} is used up until ${endsAt.toISOString()}`,
+      { retryAfterSeconds: Math.max(1, Math.ceil((endsAt.getTime() - now.getTime()) / 1_000)) },
+    );
+  }
+}
+
+type Row = Record<string, unknown>;
+type Settling = { tenantId: string; lease: string; settlement: Settlement };
+type Desk = { admit: Batcher<Row, Row>; settle: Batcher<Settling, true> };
+
+/** One desk for a database, so that requests at the same moment share a round trip. */
+const desks = new WeakMap<Database, Desk>();
+
+const MOST = 200;
+
+function deskOf({ database }: Pick<Services, "database">): Desk {
+  const known = desks.get(database);
+  if (known) return known;
+  const admit = batcher<Row, Row>(async (items) => {
+    const asked = JSON.stringify(items.map((item, place) => ({ ...item, place })));
+    const rows = await database.query(sql`select * from chat_admit(${asked}::jsonb)`);
+    const byPlace = new Map(rows.map((row) => [Number(row.place), row]));
+    return items.map((_, place) => byPlace.get(place) ?? { verdict: "no_team" });
+  }, { most: MOST, lanes: 2 });
+  const settle = batcher<Settling, true>(async (items) => {
+    const done = JSON.stringify(items.map(rowOf));
+    await database.query(sql`select chat_settle(${done}::jsonb)`);
+    return items.map(() => true);
+  }, { most: MOST, lanes: 1 });
+  const desk = { admit, settle };
+  desks.set(database, desk);
+  return desk;
+}
+
+const rowOf = ({ tenantId, lease, settlement: s }: Settling): Row => ({
+  tenant: tenantId,
+  lease,
+  model: s.model,
+  outcome: s.outcome,
+  status: s.status,
+  attempts: s.attempts,
+  input: s.inputTokens,
+  output: s.outputTokens,
+  source: s.source,
+  latency: Math.round(s.latencyMs),
+  first_byte: s.firstByteMs === null ? null : Math.round(s.firstByteMs),
+  streamed: s.isStreamed,
+});
+
+const numberOf = (value: unknown) => value === null || value === undefined ? null : Number(value);
+
+const quotaOf = (row: Row): Quota => ({
+  day: {
+    limit: numberOf(row.day_quota),
+    remaining: numberOf(row.day_left),
+    endsAt: new Date(String(row.day_ends)),
+  },
+  month: {
+    limit: numberOf(row.month_quota),
+    remaining: numberOf(row.month_left),
+    endsAt: new Date(String(row.month_ends)),
+  },
+});
+
+/**
+ * Lets a request in, in one round trip that others may share. Throws QuotaExceeded, NotFound for a
+ * team that is not (active), Unauthorized for a key that was revoked a moment ago.
+ */
+export async function admit(ctx: TenantCtx, asked: Asked): Promise<Lease> {
+  const id = v7();
+  const row = await deskOf(ctx).admit.ask({
+    tenant: ctx.tenantId,
+    team: asked.teamId,
+    key: asked.apiKeyId,
+    lease: id,
+    session: asked.sessionId,
+    user: asked.userId,
+    endpoint: asked.endpoint,
+    model: asked.model,
+    tokens: asked.inputTokens,
+    request: ctx.requestId,
+    seconds: asked.leaseSeconds,
+  });
+  const { verdict } = row;
+  if (verdict === "admitted") return { id, quota: quotaOf(row) };
+  if (verdict === "day" || verdict === "month") {
+    throw new QuotaExceeded(verdict, quotaOf(row), ctx.now());
+  }
+  if (verdict === "no_key") {
+    throw new Fault("Unauthorized", "principal.refused", "This key does not hold (any more)");
+  }
+  throw notFound("team");
+}
+
+const SETTLE_TRIES = 6;
+
+/** Settles a lease, off the caller's path. One that cannot be is settled at the floor once it is over. */
+export function settle(ctx: TenantCtx, lease: Lease, settlement: Settlement): void {
+  const { tenantId, log } = ctx;
+  const item = { tenantId, lease: lease.id, settlement };
+  const attempt = async (tries: number): Promise<void> => {
+    try {
+      await deskOf(ctx).settle.ask(item);
+    } catch (error) {
+      if (tries === SETTLE_TRIES) return log("error", "not settled", { error: told(error) });
+      await backoff(tries + 4);
+      await attempt(tries + 1);
+    }
+  };
+  void attempt(1);
+}
+
+/** Resolves when what was settled so far is written. */
+export const settled = (services: Pick<Services, "database">): Promise<void> =>
+  deskOf(services).settle.idle();
+
+const SWEEP = 500;
+
+/** Settles every lease that is over, wherever; answers how many. Any number of processes may. */
+export async function settleExpired({ database }: Pick<Services, "database">): Promise<number> {
+  let all = 0;
+  for (let n = SWEEP; n >= SWEEP; all += n) {
+    const [row] = await database.query(sql`select chat_settle_expired(${SWEEP}) as n`);
+    n = Number(row?.n);
+  }
+  return all;
+}

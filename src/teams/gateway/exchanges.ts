@@ -1,0 +1,205 @@
+/** One request of a team from admission to settlement: let in, sent on, passed back, settled once. */
+import type { TenantCtx } from "../../context.ts";
+import { admit, type Lease, type Outcome, type Quota, settle } from "../admission.ts";
+import type { Effective } from "../effective.ts";
+import { type StreamEnd, tapped } from "./event_streams.ts";
+import type { ChatRequest } from "./requests.ts";
+import { type Route, routesOf } from "./routes.ts";
+import { callUpstreams, UpstreamFailed } from "./upstream_calls.ts";
+import { countedOf, type Said, saidIn, type Usage, usageOf } from "./usages.ts";
+
+/** Who chats: a team, with one of its keys or as somebody of its tenant. */
+export type Chatting = { teamId: string; apiKeyId: string | null; effective: Effective };
+
+export type Place = {
+  signal: AbortSignal;
+  sessionId?: string | null;
+  userId?: string | null;
+};
+
+/** How it ended, for who keeps the conversation. */
+export type Ended = { outcome: Outcome; model: string; said: () => Said };
+
+export type Exchange = {
+  quota: Quota;
+  model: string;
+  status: number;
+  contentType: string;
+  /** The upstream's `Retry-After`. */
+  retryAfter: string | null;
+  body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>;
+  ended: Promise<Ended>;
+};
+
+const GRACE_SECONDS = 15;
+const LONGEST_MS = 900_000;
+
+/** The longest an answer may take in all; the lease lasts a little longer. */
+function answerWithinMs(routes: readonly Route[]): number {
+  const waits = routes.map(({ upstream }) => upstream.maxAttempts * (upstream.timeoutMs + 2_000));
+  const reads = Math.max(...routes.map(({ upstream }) => upstream.idleMs));
+  return Math.min(LONGEST_MS, waits.reduce((sum, ms) => sum + ms, 0) + 10 * reads);
+}
+
+type Course = {
+  ctx: TenantCtx;
+  lease: Lease;
+  request: ChatRequest;
+  beganAt: number;
+  firstByteMs: number | null;
+  ended: PromiseWithResolvers<Ended>;
+  stop: AbortController;
+  timer: ReturnType<typeof setTimeout>;
+};
+
+type Finish = {
+  outcome: Outcome;
+  route: Route;
+  attempts: number;
+  status: number | null;
+  usage: Usage | null;
+  /** Asked only where nobody told the usage, or a conversation is kept. */
+  said: () => Said;
+};
+
+/** Writes down what it came to, once. */
+function finish(course: Course, { outcome, route, attempts, status, usage, said }: Finish) {
+  const { ctx, lease, request, beganAt, firstByteMs } = course;
+  clearTimeout(course.timer);
+  settle(ctx, lease, {
+    model: route.model,
+    outcome,
+    status,
+    attempts,
+    ...countedOf(usage, () => said().all),
+    latencyMs: performance.now() - beganAt,
+    firstByteMs,
+    isStreamed: request.isStreamed,
+  });
+  course.ended.resolve({ outcome, said, model: route.model });
+}
+
+const nothing = () => ({ text: "", all: "", isFinished: false });
+const outcomeOf: Record<StreamEnd["how"], Outcome> = {
+  whole: "answered",
+  aborted: "aborted",
+  cut: "cut",
+};
+
+/**
+ * Sends a request on and answers as its upstream does. Throws QuotaExceeded, Unavailable where nobody
+ * serves the model, UpstreamFailed; and what `signal` was aborted with.
+ */
+export async function exchange(
+  ctx: TenantCtx,
+  { teamId, apiKeyId, effective }: Chatting,
+  request: ChatRequest,
+  { signal, sessionId = null, userId = null }: Place,
+): Promise<Exchange> {
+  const routes = await routesOf(ctx, request.model, effective);
+  const withinMs = answerWithinMs(routes);
+  const beganAt = performance.now();
+  const lease = await admit(ctx, {
+    teamId,
+    apiKeyId,
+    sessionId,
+    userId,
+    endpoint: request.endpoint,
+    model: request.model,
+    inputTokens: request.inputTokens,
+    leaseSeconds: Math.ceil(withinMs / 1_000) + GRACE_SECONDS,
+  });
+  const stop = new AbortController();
+  const course: Course = {
+    ctx,
+    lease,
+    request,
+    beganAt,
+    firstByteMs: null,
+    ended: Promise.withResolvers<Ended>(),
+    stop,
+    timer: setTimeout(() => stop.abort(), withinMs),
+  };
+  const abort = () => stop.abort(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    const called = await callUpstreams(ctx, routes, request, stop.signal);
+    const { response, route, attempts } = called;
+    const base = {
+      quota: lease.quota,
+      model: route.model,
+      status: response.status,
+      contentType: response.headers.get("content-type") ?? "application/json",
+      retryAfter: response.headers.get("retry-after"),
+      ended: course.ended.promise,
+    };
+    const isStream = response.ok && base.contentType.startsWith("text/event-stream");
+    if (isStream && response.body) {
+      return { ...base, body: streamed(course, response.body, route, attempts) };
+    }
+    return { ...base, body: await whole(course, response, route, attempts) };
+  } catch (error) {
+    const failed = error instanceof UpstreamFailed ? error : null;
+    if (failed) failed.quota = lease.quota;
+    finish(course, {
+      outcome: signal.aborted ? "aborted" : "failed",
+      route: failed?.route ?? routes[0],
+      attempts: failed?.attempts ?? 1,
+      status: null,
+      usage: null,
+      said: nothing,
+    });
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort); // From here on a stream is ended by being cancelled.
+  }
+}
+
+async function whole(course: Course, response: Response, route: Route, attempts: number) {
+  const bytes = new Uint8Array(
+    await response.arrayBuffer().catch(() => {
+      throw new UpstreamFailed("ProviderError", "The model broke off its answer", route, attempts);
+    }),
+  );
+  course.firstByteMs = performance.now() - course.beganAt;
+  const value = parsed(bytes);
+  const { status } = response;
+  const usage = typeof value === "object" && value !== null && "usage" in value
+    ? usageOf(value.usage)
+    : null;
+  finish(course, {
+    outcome: response.ok ? "answered" : "failed",
+    route,
+    attempts,
+    status,
+    usage,
+    said: () => saidIn(value),
+  });
+  return bytes;
+}
+
+const decoder = new TextDecoder();
+function parsed(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(decoder.decode(bytes));
+  } catch {
+    return null;
+  }
+}
+
+function streamed(
+  course: Course,
+  body: ReadableStream<Uint8Array>,
+  route: Route,
+  attempts: number,
+) {
+  const { request, ctx, beganAt } = course;
+  return tapped(body, {
+    wantsUsage: request.wantsUsage,
+    requestId: ctx.requestId,
+    began: () => course.firstByteMs = performance.now() - beganAt,
+    ended: ({ how, usage, said }) =>
+      finish(course, { outcome: outcomeOf[how], route, attempts, status: 200, usage, said }),
+  });
+}
