@@ -3,7 +3,9 @@ import { sql } from "drizzle-orm";
 import { app } from "../src/app.ts";
 import { startJobs } from "../src/jobs.ts";
 import type { Mailer } from "../src/mailer.ts";
+import { rounds } from "../src/rounds.ts";
 import { startFailure } from "../src/start_failures.ts";
+import { windUp } from "../src/teams/gateway/exchanges.ts";
 import { InUse, type Laptop, openLaptop, unfinished } from "./laptop.ts";
 import { type DemoWorld, seedDemo } from "./seed.ts";
 
@@ -64,6 +66,8 @@ function greet(world: DemoWorld | null, url: string, folder: string) {
   console.log(`\nAlso in ${folder}/demo.json. Walk through it all with: deno task demo`);
 }
 
+const WIND_UP_MS = 3_000;
+
 async function main() {
   const laptop = await openLaptop(Deno.env.toObject(), console.log);
   const world = await worldOf(laptop);
@@ -74,14 +78,14 @@ async function main() {
     tenantRequestsPerMinute: 60_000,
     trustForwardedFor: false,
   });
-  const stopJobs = startJobs(process);
+  const stopJobs = startJobs(process, rounds);
   const server = Deno.serve({
     port,
     onListen: () => greet(world, process.publicUrl, laptop.folder),
   }, (request, info) => hono.fetch(request, info));
   const stop = async () => {
     stopJobs();
-    await server.shutdown();
+    await Promise.all([server.shutdown(), windUp(process, WIND_UP_MS)]);
     await laptop.close();
     Deno.exit(0);
   };

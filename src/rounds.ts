@@ -1,0 +1,7 @@
+/** What every process does again and again, for all domains. */
+import type { Round } from "./jobs.ts";
+import { settleExpired } from "./teams/admission.ts";
+
+export const rounds: readonly Round[] = [
+  { name: "leases", everyMs: 15_000, work: settleExpired },
+];
