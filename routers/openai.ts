@@ -4,9 +4,11 @@
  */
 import type { Context, Env, Hono } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
+import { z } from "zod";
 import type { TenantCtx } from "../src/context.ts";
-import { Fault, notFound } from "../src/errors.ts";
+import { Fault, invalid, notFound } from "../src/errors.ts";
 import type { Endpoint } from "../src/teams/admission.ts";
+import { converse } from "../src/teams/conversations.ts";
 import { effectiveOf } from "../src/teams/effective.ts";
 import { type Chatting, type Exchange, exchange } from "../src/teams/gateway/exchanges.ts";
 import { modelsOf } from "../src/teams/gateway/models.ts";
@@ -46,6 +48,15 @@ async function textOf(request: Request): Promise<string> {
     if (!(error instanceof TypeError)) throw error;
     throw new Fault("ValidationError", "body.malformed", "The body is not UTF-8");
   }
+}
+
+/** Opts a client that keeps nothing into a conversation that is kept here. */
+const SESSION_USER = "x-session-user";
+
+function userOf(header: string): string {
+  const { success, data } = z.string().trim().min(1).max(255).regex(/^\P{Cc}+$/u).safeParse(header);
+  if (success) return data;
+  throw invalid("X-Session-User", "Give the user's id in at most 255 characters");
 }
 
 const isStatus = (status: number): status is ContentfulStatusCode => status >= 200 && status < 600;
@@ -93,11 +104,18 @@ export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void
       const text = await textOf(c.req.raw);
       const request = readRequest(endpoint, text, chatting.effective);
       const { signal } = c.req.raw;
-      const it = await exchange(ctx, chatting, request, {
-        signal,
-        userId: request.known.user ?? null,
-      });
-      return answered(c, it, headers);
+      const userId = c.req.header(SESSION_USER);
+      if (userId === undefined || endpoint === "embeddings") {
+        const user = request.known.user ?? null;
+        return answered(
+          c,
+          await exchange(ctx, chatting, request, { signal, userId: user }),
+          headers,
+        );
+      }
+      const speaker = { platform: chatting.effective.platformName, userId: userOf(userId) };
+      const it = await converse(ctx, chatting, speaker, request, signal);
+      return answered(c, it, { ...headers, "x-session-id": it.sessionId });
     });
   const routes: [string, "GET" | "POST", (c: Context<E>) => Promise<Response>][] = [
     ["/v1/chat/completions", "POST", passed("chat.completions")],

@@ -58,6 +58,20 @@ export const brokenEvent = (requestId: string) =>
     })
   }\n\n`;
 
+/** The first choice's text as it comes, of a stream as the client gets it. */
+export async function* deltasOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  let rest = "";
+  for await (const text of body.pipeThrough(new TextDecoderStream())) {
+    rest += text;
+    const until = wholeUntil(rest);
+    for (const event of eventsOf(rest.slice(0, until))) {
+      const content = saidIn(jsonOf(event)).text;
+      if (content !== "") yield content;
+    }
+    rest = rest.slice(until);
+  }
+}
+
 type Seen = { usage: Usage | null; isDone: boolean; isFailed: boolean; kept: string };
 
 const mayTell = (text: string) =>

@@ -134,7 +134,8 @@ export async function exchange(
       retryAfter: response.headers.get("retry-after"),
       ended: course.ended.promise,
     };
-    const isStream = response.ok && base.contentType.startsWith("text/event-stream");
+    const isStream = request.isStreamed && response.ok &&
+      base.contentType.startsWith("text/event-stream");
     if (isStream && response.body) {
       return { ...base, body: streamed(course, response.body, route, attempts) };
     }
