@@ -2,6 +2,7 @@
 import { sql } from "drizzle-orm";
 import { type Context, Hono } from "hono";
 import { v7 } from "uuid";
+import { mountChannelUpdates } from "../routers/channel_updates.ts";
 import { openApi } from "../routers/about.ts";
 import { mountDocs } from "../routers/docs.ts";
 import { appRouter } from "../routers/mod.ts";
@@ -142,6 +143,7 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
     context: async (c) => ({ held: await context(c) }),
     swift: swiftQueries(appRouter),
   });
+  mountChannelUpdates(hono, services, host);
   mountOpenAi(hono, host);
   mountDocs(hono, () => openApi(services.publicUrl), host);
   return hono;
