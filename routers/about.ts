@@ -5,6 +5,7 @@ import { type Document, openApiOf } from "./openapi.ts";
 import { pathItems as proxy } from "./proxy.ts";
 import type { Json } from "./schemas.ts";
 import { pathItems as ssoCallback } from "./sso_callback.ts";
+import { pathItems as usageCsv } from "./usage_csv.ts";
 
 export const VERSION = "0.1.0";
 
@@ -93,7 +94,7 @@ export const openApi = (serverUrl: string): Document =>
       "identity.sso.complete": [502, 504],
     },
     extra: {
-      paths: { ...health, ...callback, ...ssoCallback, ...proxy },
+      paths: { ...health, ...callback, ...ssoCallback, ...proxy, ...usageCsv },
       tags: [{
         name: "machinery",
         description: "For operators: is it up, and which keys it signs with.",

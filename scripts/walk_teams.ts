@@ -109,7 +109,8 @@ async function talkOverTelegram({ told, admin, team }: Story) {
 
 async function addUp({ told, admin, team }: Story) {
   told.chapter("What the team used, and what it cost");
-  const list = () => admin.client.trpc.teams.usage.list.query({ teamId: team.id, groupBy: ["model"] });
+  const list = () =>
+    admin.client.trpc.teams.usage.list.query({ teamId: team.id, groupBy: ["model"] });
   let { usage } = await list();
   for (let tries = 0; tries < 40 && (usage[0]?.requests ?? 0) < DAY + 1; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 50));

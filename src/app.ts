@@ -13,6 +13,7 @@ import { failed, mountPage, mountRest, noSuchPath } from "../routers/rest.ts";
 import { mountSsoCallback } from "../routers/sso_callback.ts";
 import { swiftQueries } from "../routers/swift.ts";
 import { mountTrpc } from "../routers/trpc_http.ts";
+import { mountUsageCsv } from "../routers/usage_csv.ts";
 import { principals } from "./access/principals.ts";
 import { JWKS_SECONDS } from "./access/tokens.ts";
 import type { Ctx, Services } from "./context.ts";
@@ -54,7 +55,13 @@ function contextMaker(services: Services, options: AppOptions) {
   return async (c: AppContext, calls = 1): Promise<Ctx> => {
     const header = (name: string) => c.req.header(name) ?? null;
     const askAddress = () => addressOf(c, options.trustForwardedFor);
-    const principal = await find(header("authorization"), header("x-api-key"), askAddress);
+    const [authorization, apiKey, at] = [
+      header("authorization"),
+      header("x-api-key"),
+      services.now(),
+    ];
+    const again = () => find(authorization, apiKey, askAddress, at);
+    const principal = await again();
     // Asked of the socket for strangers only: whoever is known is limited by who they are.
     const address = principal ? "" : askAddress();
     const asked = principal
@@ -82,13 +89,14 @@ function contextMaker(services: Services, options: AppOptions) {
       ...services,
       requestId: requestIdOf(c),
       principal,
-      isRefused: !principal && Boolean(c.req.header("authorization") ?? c.req.header("x-api-key")),
+      isRefused: !principal && Boolean(authorization ?? apiKey),
       address,
       addressOf: askAddress,
       presented: () => {
-        const bearer = /^Bearer (\S+)$/i.exec(header("authorization") ?? "")?.[1];
+        const bearer = /^Bearer (\S+)$/i.exec(authorization ?? "")?.[1];
         return bearer ? services.tokens.read(bearer, services.now()) : Promise.resolve(null);
       },
+      again,
       userAgent: header("user-agent"),
       ifMatch: header("if-match"),
       idempotencyKey: header("idempotency-key"),
@@ -136,6 +144,7 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
   }, host);
   mountTrpc(hono, appRouter, { ...host, limits: (c) => c.get("limits") ?? {} });
   mountProxy(hono, host);
+  mountUsageCsv(hono, host);
   mountOauthCallback(hono, host);
   mountSsoCallback(hono, host);
   mountRest(hono, appRouter, {
