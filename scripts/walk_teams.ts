@@ -33,7 +33,7 @@ async function makeTeam({ told, admin, world }: Omit<Story, "team">): Promise<Ma
   });
   const effective = await admin.client.trpc.teams.teams.effective.query({ id: team.id });
   const { model, rateLimit, origins } = effective;
-  const isRight = model === MODEL && origins.model === "available_models" &&
+  const isRight = model === MODEL && origins.availableModels === "team" &&
     origins.rateLimit === "platform_type";
   told.check("What counts for it, and where each value comes from", isRight, {
     model,
