@@ -46,7 +46,7 @@ Deno.test("maintain makes the months to come and drops only what is past its ret
   }
   await asOwner(`drop table audit_entries_${monthOf(3)}; drop table events_${monthOf(2)}`);
   for (const ago of [16, 13]) await makeOld("audit_entries", ago);
-  for (const ago of [6, 2]) await makeOld("events", ago); // 90 days may be all of three months.
+  for (const ago of [6, 2]) await makeOld("events", ago); // On a 30th three months may be over 90 days.
   await maintain(w.process);
   const kept = [`audit_entries_${monthOf(-13)}`, `events_${monthOf(-2)}`];
   assert.deepEqual(await partitions(), [...now, ...kept].sort());
