@@ -3,10 +3,12 @@ import { sql } from "drizzle-orm";
 import { app } from "../src/app.ts";
 import { startJobs } from "../src/jobs.ts";
 import type { Mailer } from "../src/mailer.ts";
-import { ROOT_TENANT } from "../src/topics.ts";
+import { rounds } from "../src/rounds.ts";
 import { startFailure } from "../src/start_failures.ts";
-import { InUse, type Laptop, openLaptop, unfinished } from "./laptop.ts";
+import { windUp } from "../src/teams/gateway/exchanges.ts";
+import { ROOT_TENANT } from "../src/topics.ts";
 import { developmentUpstream } from "./development_models.ts";
+import { InUse, type Laptop, openLaptop, unfinished } from "./laptop.ts";
 import { type DemoWorld, seedDemo, seedTeam } from "./seed.ts";
 
 const help = `deno task dev
@@ -81,6 +83,8 @@ function greet(
   console.log(`\nAlso in ${folder}/demo.json. Walk through it all with: deno task demo`);
 }
 
+const WIND_UP_MS = 3_000;
+
 async function main() {
   const laptop = await openLaptop(Deno.env.toObject(), console.log);
   const { process, port } = laptop;
@@ -93,7 +97,7 @@ async function main() {
     tenantRequestsPerMinute: 60_000,
     trustForwardedFor: false,
   });
-  const stopJobs = startJobs(process);
+  const stopJobs = startJobs(process, rounds);
   const server = Deno.serve({
     port,
     onListen: () =>
@@ -101,7 +105,7 @@ async function main() {
   }, (request, info) => hono.fetch(request, info));
   const stop = async () => {
     stopJobs();
-    await server.shutdown();
+    await Promise.all([server.shutdown(), windUp(process, WIND_UP_MS)]);
     await development.stop();
     await laptop.close();
     Deno.exit(0);

@@ -1,6 +1,8 @@
 /** One request of a team from admission to settlement: let in, sent on, passed back, settled once. */
-import type { TenantCtx } from "../../context.ts";
-import { admit, type Lease, type Outcome, type Quota, settle } from "../admission.ts";
+import type { Database } from "../../../db/client.ts";
+import type { Services, TenantCtx } from "../../context.ts";
+import { Fault } from "../../errors.ts";
+import { admit, type Lease, type Outcome, type Quota, settle, settled } from "../admission.ts";
 import type { Effective } from "../effective.ts";
 import { type StreamEnd, tapped } from "./event_streams.ts";
 import type { ChatRequest } from "./requests.ts";
@@ -52,6 +54,34 @@ type Course = {
   timer: ReturnType<typeof setTimeout>;
 };
 
+/** What is under way in this process. */
+const underWay = new WeakMap<Database, Set<Course>>();
+
+function coursesOf({ database }: Pick<Services, "database">): Set<Course> {
+  const known = underWay.get(database);
+  if (known) return known;
+  const courses = new Set<Course>();
+  underWay.set(database, courses);
+  return courses;
+}
+
+const ending = () =>
+  new Fault("Unavailable", "process.ending", "This process ends: send it again", {
+    retryAfterSeconds: 1,
+  });
+
+/**
+ * Lets what is under way end by itself for so long and then cuts it off, as where an upstream breaks
+ * off. Resolves when all of it is settled.
+ */
+export async function windUp(services: Pick<Services, "database">, withinMs: number) {
+  const courses = coursesOf(services);
+  const timer = setTimeout(() => courses.forEach(({ stop }) => stop.abort(ending())), withinMs);
+  while (courses.size > 0) await Promise.all([...courses].map(({ ended }) => ended.promise));
+  clearTimeout(timer);
+  await settled(services);
+}
+
 type Finish = {
   outcome: Outcome;
   route: Route;
@@ -66,6 +96,7 @@ type Finish = {
 function finish(course: Course, { outcome, route, attempts, status, usage, said }: Finish) {
   const { ctx, lease, request, beganAt, firstByteMs } = course;
   clearTimeout(course.timer);
+  coursesOf(ctx).delete(course);
   settle(ctx, lease, {
     model: route.model,
     outcome,
@@ -120,6 +151,7 @@ export async function exchange(
     stop,
     timer: setTimeout(() => stop.abort(), withinMs),
   };
+  coursesOf(ctx).add(course);
   const abort = () => stop.abort(signal.reason);
   if (signal.aborted) abort();
   signal.addEventListener("abort", abort, { once: true });

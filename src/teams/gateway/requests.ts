@@ -17,7 +17,8 @@ const Known = z.object({
   input: z.unknown().optional(),
   /** Some routers take further models here: each of them is one that may answer. */
   models: z.array(z.string()).optional(),
-  user: z.string().max(255).nullish(),
+  user: z.string().max(255).refine((text) => !/[\0\p{Cs}]/u.test(text), "Give whole characters")
+    .nullish(),
 });
 type Known = z.infer<typeof Known>;
 const names = Object.keys(Known.shape);
