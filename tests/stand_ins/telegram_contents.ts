@@ -76,7 +76,11 @@ export const contents: { readonly [K in Content]: Part & Required<Pick<Message, 
   dice: { dice: { emoji: "🎲", value: 4 } },
   game: {
     game: {
-      ...{ title: "Oven", description: "Bake", photo, text: "", text_entities: [] },
+      title: "Oven",
+      description: "Bake",
+      photo,
+      text: "",
+      text_entities: [],
       animation: clip,
     },
   },
@@ -118,13 +122,18 @@ export const contents: { readonly [K in Content]: Part & Required<Pick<Message, 
   pinned_message: { pinned_message: earlier },
   invoice: {
     invoice: {
-      ...{ title: "Bread", description: "Rye", start_parameter: "b", currency: "EUR" },
+      title: "Bread",
+      description: "Rye",
+      start_parameter: "b",
+      currency: "EUR",
       total_amount: 450,
     },
   },
   successful_payment: {
     successful_payment: {
-      ...{ ...money, telegram_payment_charge_id: "t1", provider_payment_charge_id: "p1" },
+      ...money,
+      telegram_payment_charge_id: "t1",
+      provider_payment_charge_id: "p1",
     },
   },
   refunded_payment: { refunded_payment: { ...money, telegram_payment_charge_id: "t1" } },
@@ -155,7 +164,10 @@ export const contents: { readonly [K in Content]: Part & Required<Pick<Message, 
   giveaway: { giveaway: { chats: [channel], winners_selection_date: DATE, winner_count: 3 } },
   giveaway_winners: {
     giveaway_winners: {
-      ...{ chat: channel, giveaway_message_id: 9, winners_selection_date: DATE, winner_count: 1 },
+      chat: channel,
+      giveaway_message_id: 9,
+      winners_selection_date: DATE,
+      winner_count: 1,
       winners: [omid],
     },
   },
@@ -164,11 +176,15 @@ export const contents: { readonly [K in Content]: Part & Required<Pick<Message, 
   unique_gift: {
     unique_gift: {
       gift: {
-        ...{ gift_id: gift.id, base_name: "Bread", name: "Bread-1", number: 1 },
+        gift_id: gift.id,
+        base_name: "Bread",
+        name: "Bread-1",
+        number: 1,
         model: { ...part, name: "Rye" },
         symbol: { ...part, name: "Wheat" },
         backdrop: {
-          ...{ name: "Oven", rarity_per_mille: 5 },
+          name: "Oven",
+          rarity_per_mille: 5,
           colors: { center_color: 1, edge_color: 2, symbol_color: 3, text_color: 4 },
         },
       },

@@ -24,8 +24,16 @@ const simples = [
 ];
 
 const tags: Readonly<Record<string, string>> = {
-  ...{ b: "bold", strong: "bold", i: "italic", em: "italic", u: "underline", ins: "underline" },
-  ...{ s: "strikethrough", strike: "strikethrough", del: "strikethrough", span: "spoiler" },
+  b: "bold",
+  strong: "bold",
+  i: "italic",
+  em: "italic",
+  u: "underline",
+  ins: "underline",
+  s: "strikethrough",
+  strike: "strikethrough",
+  del: "strikethrough",
+  span: "spoiler",
   ...{
     "tg-spoiler": "spoiler",
     a: "text_link",
@@ -131,9 +139,15 @@ const marks: readonly (readonly [mark: string, kind: string])[] = [
 ];
 const reserved = "_*[]()~`>#+-=|{}.!";
 const names: Readonly<Record<string, string>> = {
-  ...{ pre: "Pre", code: "Code", underline: "Underline", italic: "Italic", bold: "Bold" },
-  ...{ strikethrough: "Strikethrough", spoiler: "Spoiler", text_link: "TextUrl" },
-  ...{ blockquote: "BlockQuote" },
+  pre: "Pre",
+  code: "Code",
+  underline: "Underline",
+  italic: "Italic",
+  bold: "Bold",
+  strikethrough: "Strikethrough",
+  spoiler: "Spoiler",
+  text_link: "TextUrl",
+  blockquote: "BlockQuote",
 };
 
 type Begun = { kind: string; mark: string; offset: number; byte: number; more: string };

@@ -1,5 +1,5 @@
 /** The methods of the Bot API we call, as the real server checks and answers them. */
-import type { MessageEntity, ResponseParameters } from "@grammyjs/types";
+import type { MessageEntity, ResponseParameters, UserFromGetMe } from "@grammyjs/types";
 import { z } from "zod";
 import { BadRequest } from "./telegram_markup.ts";
 import { sendable } from "./telegram_texts.ts";
@@ -102,17 +102,7 @@ const Entities: z.ZodType<MessageEntity[]> = z.array(z.union([
 ]));
 
 export const methods: Readonly<Record<string, (bot: BotState, params: Params) => Answered>> = {
-  getme: ({ me }) => ({
-    result: {
-      id: me.id,
-      is_bot: true,
-      first_name: me.username,
-      username: me.username,
-      can_join_groups: true,
-      can_read_all_group_messages: false,
-      supports_inline_queries: false,
-    },
-  }),
+  getme: ({ me }) => ({ result: meOf(me) }),
   sendmessage: (bot, params) => ({ result: sendMessage(bot, params) }),
   sendchataction: (bot, params) => ({ result: sendChatAction(bot, params) }),
   setmycommands: (bot, params) => ({ result: setMyCommands(bot, params) }),
@@ -131,6 +121,22 @@ export const methods: Readonly<Record<string, (bot: BotState, params: Params) =>
     },
   }),
 };
+
+const meOf = ({ id, username }: BotState["me"]): UserFromGetMe => ({
+  id,
+  is_bot: true,
+  first_name: username,
+  username,
+  can_join_groups: true,
+  can_read_all_group_messages: false,
+  supports_inline_queries: false,
+  can_connect_to_business: false,
+  has_main_web_app: false,
+  has_topics_enabled: false,
+  allows_users_to_create_topics: false,
+  can_manage_bots: false,
+  supports_join_request_queries: false,
+});
 
 function sendMessage(bot: BotState, params: Params) {
   const given = json(params, "entities", Entities, "can't parse MessageEntity") ?? [];

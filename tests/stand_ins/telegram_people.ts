@@ -18,32 +18,56 @@ export const mira: User = {
 };
 export const omid: User = { id: 311_774, is_bot: false, first_name: "امید", language_code: "fa" };
 export const otherBot: User = {
-  ...{ id: 7_400_100_200, is_bot: true, first_name: "Weather", username: "weather_bot" },
+  id: 7_400_100_200,
+  is_bot: true,
+  first_name: "Weather",
+  username: "weather_bot",
 };
 /** The names Telegram puts in for who writes as a chat, and for what a channel sends by itself. */
 export const anonymous: User = {
-  ...{ id: 1_087_968_824, is_bot: true, first_name: "Group", username: "GroupAnonymousBot" },
+  id: 1_087_968_824,
+  is_bot: true,
+  first_name: "Group",
+  username: "GroupAnonymousBot",
 };
 export const asChannel: User = {
-  ...{ id: 136_817_688, is_bot: true, first_name: "Channel", username: "Channel_Bot" },
+  id: 136_817_688,
+  is_bot: true,
+  first_name: "Channel",
+  username: "Channel_Bot",
 };
 export const service: User = { id: 777_000, is_bot: false, first_name: "Telegram" };
 
 export const home: Chat.PrivateChat = {
-  ...{ id: mira.id, type: "private", first_name: "Mira", last_name: "Ćosić", username: "mira_c" },
+  id: mira.id,
+  type: "private",
+  first_name: "Mira",
+  last_name: "Ćosić",
+  username: "mira_c",
 };
 export const group: Chat.GroupChat = { id: -4_600_123, type: "group", title: "Bakery" };
 export const supergroup: Chat.SupergroupChat = {
-  ...{ id: -1_001_987_654_321, type: "supergroup", title: "Bakery", username: "bakery_talk" },
+  id: -1_001_987_654_321,
+  type: "supergroup",
+  title: "Bakery",
+  username: "bakery_talk",
 };
 export const forum: Chat.SupergroupChat = {
-  ...{ id: -1_002_111_222_333, type: "supergroup", title: "Bakery forum", is_forum: true },
+  id: -1_002_111_222_333,
+  type: "supergroup",
+  title: "Bakery forum",
+  is_forum: true,
 };
 export const channel: Chat.ChannelChat = {
-  ...{ id: -1_001_555_000_111, type: "channel", title: "Bread news", username: "bread_news" },
+  id: -1_001_555_000_111,
+  type: "channel",
+  title: "Bread news",
+  username: "bread_news",
 };
 export const inbox: Chat.SupergroupChat = {
-  ...{ id: -1_003_000_000_001, type: "supergroup", title: "Bread news" },
+  id: -1_003_000_000_001,
+  type: "supergroup",
+  title: "Bread news",
   is_direct_messages: true,
 };
 
@@ -83,6 +107,8 @@ const finders: readonly (readonly [RegExp, "bot_command" | "mention" | "url" | "
 const found = (text: string): MessageEntity[] =>
   finders.flatMap(([pattern, type]) =>
     [...text.matchAll(pattern)].map(({ 0: all, index }): MessageEntity => ({
-      ...{ type, offset: index, length: all.length },
+      type,
+      offset: index,
+      length: all.length,
     }))
   ).sort((a, b) => a.offset - b.offset);

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import type { ApiResponse, Message, UserFromGetMe, WebhookInfo } from "@grammyjs/types";
 import { type Telegram, telegram } from "./telegram.ts";
 import { contents } from "./telegram_contents.ts";
-import { fromHtml, fromMarkdownV2 } from "./telegram_markup.ts";
 import { forum, group, home, mira, said, supergroup, written } from "./telegram_people.ts";
 import { kinds, scenes } from "./telegram_updates.ts";
 
@@ -92,7 +91,9 @@ Deno.test("telegram counts after it has parsed", async () => {
   server.know(home.id);
   const html = `<b>${"&lt;".repeat(4_096)}</b>`;
   const { text } = await result<Message>(server, "sendMessage", {
-    ...{ ...chat, text: html, parse_mode: "HTML" },
+    ...chat,
+    text: html,
+    parse_mode: "HTML",
   });
   assert.equal(text, "<".repeat(4_096));
 });
@@ -117,7 +118,8 @@ Deno.test("telegram refuses entities that do not fit the text", async () => {
   ] as const;
   for (const [words, part] of reasons) assert.ok(words.includes(part), words);
   const long = Array.from({ length: 6 }, (_, offset) => ({
-    ...{ ...link(`https://x.example/${"p".repeat(1_900)}`), offset },
+    ...link(`https://x.example/${"p".repeat(1_900)}`),
+    offset,
   }));
   assert.equal(await wrong("a".repeat(6), ...long), "Bad Request: ENTITIES_TOO_LONG");
 });
@@ -140,64 +142,6 @@ Deno.test("telegram untangles entities as the real server does, without a word",
   const many = Array.from({ length: 120 }, (_, n) => mark("bold", n * 2, 1));
   assert.equal((await sent("b ".repeat(120), ...many))?.length, 100);
   assert.equal(server.sent[3]?.text, "ab");
-});
-
-Deno.test("fromHtml reads what is documented and refuses what is not HTML", () => {
-  const { text, entities } = fromHtml(
-    '<b>a<i>b</i></b> <a href="https://x.example/?a=1&amp;b">c</a> <code>d</code> &#x1F950; ' +
-      '<pre><code class="language-ts">e</code></pre> <span class="tg-spoiler">f</span>&lt;',
-  );
-  assert.equal(text, "ab c d 🥐 e f<");
-  assert.deepEqual(entities.map(({ type, offset, length }) => [type, offset, length]), [
-    ...[["italic", 1, 1], ["bold", 0, 2], ["text_link", 3, 1], ["code", 5, 1]],
-    ...[["pre", 10, 1], ["spoiler", 12, 1]],
-  ]);
-  const refused = {
-    "<b>a": `Can't find end tag corresponding to start tag "b"`,
-    "a</b>": "Unexpected end tag at byte offset 1",
-    "<b>é</i>": 'Unmatched end tag at byte offset 5, expected "</b>", found "</i>"',
-    "<h1>a</h1>": 'Unsupported start tag "h1" at byte offset 0',
-    "é <b": "Unclosed start tag at byte offset 3",
-    "1 < 2": "Unclosed start tag at byte offset 2",
-    "<a href>x</a>": "Expected equal sign in declaration of an attribute",
-    "<span>x</span>": 'Tag "span" must have class "tg-spoiler" at byte offset 0',
-  };
-  for (const [source, words] of Object.entries(refused)) {
-    assert.throws(() => fromHtml(source), (error: Error) => {
-      assert.ok(error.message.startsWith(`can't parse entities: ${words}`), error.message);
-      return true;
-    });
-  }
-});
-
-Deno.test("fromMarkdownV2 reads what is documented and refuses what is not escaped", () => {
-  const { text, entities } = fromMarkdownV2(
-    "*a _b_* __c__ ~d~ ||e|| `f\\`` [g](https://x.example/\\)) \\!\n```ts\nh.i\n```\n>j\n>k\nl",
-  );
-  assert.equal(text, "a b c d e f` g !\nh.i\n\nj\nk\nl");
-  const on = entities.map((entity) => [
-    ...[entity.type, text.slice(entity.offset, entity.offset + entity.length)],
-  ]);
-  assert.deepEqual(on, [
-    ...[["italic", "b"], ["bold", "a b"], ["underline", "c"], ["strikethrough", "d"]],
-    ...[["spoiler", "e"], ["code", "f`"], ["text_link", "g"], ["pre", "h.i\n"]],
-    ["blockquote", "j\nk"],
-  ]);
-  const refused = {
-    "a.": "Character '.' is reserved and must be escaped with the preceding '\\'",
-    "a - b": "Character '-' is reserved",
-    "a > b": "Character '>' is reserved",
-    "é *b": "Can't find end of Bold entity at byte offset 3",
-    "`a": "Can't find end of Code entity at byte offset 0",
-    "[a](b": "Can't find end of a URL at byte offset 4",
-    "*a\n>b*": "Can't find end of Bold entity at byte offset 5",
-  };
-  for (const [source, words] of Object.entries(refused)) {
-    assert.throws(() => fromMarkdownV2(source), (error: Error) => {
-      assert.ok(error.message.startsWith(`can't parse entities: ${words}`), error.message);
-      return true;
-    });
-  }
 });
 
 Deno.test("telegram sends only where a bot may write, and says why not", async () => {
@@ -289,7 +233,10 @@ Deno.test("telegram takes a webhook only as documented", async () => {
   assert.match(await again(), /Webhook is already set/);
   const info = await result<WebhookInfo>(server, "getWebhookInfo");
   assert.deepEqual(info, {
-    ...{ url, has_custom_certificate: false, pending_update_count: 0, max_connections: 40 },
+    url,
+    has_custom_certificate: false,
+    pending_update_count: 0,
+    max_connections: 40,
     allowed_updates: ["message"],
   });
   const gone = JSON.stringify(await call(server, "deleteWebhook"));
@@ -354,7 +301,9 @@ Deno.test("telegram fails as often as it is told to, and then no more", async ()
   server.fail({ retryAfter: 3 }, 2);
   for (let n = 0; n < 2; n++) {
     assert.deepEqual(await send(), {
-      ...{ ok: false, error_code: 429, description: "Too Many Requests: retry after 3" },
+      ok: false,
+      error_code: 429,
+      description: "Too Many Requests: retry after 3",
       parameters: { retry_after: 3 },
     });
   }

@@ -47,7 +47,11 @@ export const kinds: { readonly [K in Kind]: Required<Pick<Recorded, K>> } = {
   edited_channel_post: { edited_channel_post: { ...post, ...said("Fresh rye"), ...edited } },
   business_connection: {
     business_connection: {
-      ...{ id: "bc-1", user: mira, user_chat_id: mira.id, date: DATE, is_enabled: true },
+      id: "bc-1",
+      user: mira,
+      user_chat_id: mira.id,
+      date: DATE,
+      is_enabled: true,
       rights: { can_reply: true },
     },
   },
@@ -63,7 +67,13 @@ export const kinds: { readonly [K in Kind]: Required<Pick<Recorded, K>> } = {
   },
   edited_business_message: {
     edited_business_message: {
-      ...{ message_id: 3, date: DATE, chat: home, from: mira, ...business, text: "Hi!", ...edited },
+      message_id: 3,
+      date: DATE,
+      chat: home,
+      from: mira,
+      ...business,
+      text: "Hi!",
+      ...edited,
     },
   },
   deleted_business_messages: {
@@ -75,13 +85,19 @@ export const kinds: { readonly [K in Kind]: Required<Pick<Recorded, K>> } = {
   stopped_message_generation: { stopped_message_generation: { chat: home, draft_id: 5 } },
   message_reaction: {
     message_reaction: {
-      ...{ chat: supergroup, message_id: 5, user: mira, date: DATE, old_reaction: [] },
+      chat: supergroup,
+      message_id: 5,
+      user: mira,
+      date: DATE,
+      old_reaction: [],
       new_reaction: [{ type: "emoji", emoji: "👍" }],
     },
   },
   message_reaction_count: {
     message_reaction_count: {
-      ...{ chat: channel, message_id: 5, date: DATE },
+      chat: channel,
+      message_id: 5,
+      date: DATE,
       reactions: [{ type: { type: "emoji", emoji: "🔥" }, total_count: 3 }],
     },
   },
@@ -89,16 +105,23 @@ export const kinds: { readonly [K in Kind]: Required<Pick<Recorded, K>> } = {
   chosen_inline_result: { chosen_inline_result: { result_id: "1", from: mira, query: "rye" } },
   callback_query: {
     callback_query: {
-      ...{ ...query, chat_instance: "-4", data: "model:1" },
+      ...query,
+      chat_instance: "-4",
+      data: "model:1",
       message: { chat: home, message_id: 4, date: 0 },
     },
   },
   shipping_query: {
     shipping_query: {
-      ...{ ...query, ...order },
+      ...query,
+      ...order,
       shipping_address: {
-        ...{ country_code: "IR", state: "", city: "Tehran", street_line1: "Valiasr 12" },
-        ...{ street_line2: "", post_code: "11369" },
+        country_code: "IR",
+        state: "",
+        city: "Tehran",
+        street_line1: "Valiasr 12",
+        street_line2: "",
+        post_code: "11369",
       },
     },
   },
@@ -112,7 +135,10 @@ export const kinds: { readonly [K in Kind]: Required<Pick<Recorded, K>> } = {
   },
   my_chat_member: {
     my_chat_member: {
-      ...{ chat: home, from: mira, date: DATE, old_chat_member: member(ours) },
+      chat: home,
+      from: mira,
+      date: DATE,
+      old_chat_member: member(ours),
       new_chat_member: blocked,
     },
   },
@@ -137,7 +163,9 @@ const reply = written(supergroup, ours, { message_id: 40, text: "Rye is out of t
 const theirs = written(supergroup, omid, { message_id: 41, text: "Rye?" });
 const topic = { message_thread_id: 77, is_topic_message: true };
 const begun = written(forum, ours, {
-  ...{ ...contents.forum_topic_created, ...topic, message_id: 77 },
+  ...contents.forum_topic_created,
+  ...topic,
+  message_id: 77,
 });
 const fromChannel = { type: "channel", date: DATE, chat: channel, message_id: 9 } as const;
 
@@ -181,16 +209,22 @@ export const scenes = {
     reply_to_message: theirs,
   }),
   groupThread: written(supergroup, omid, {
-    ...{ text: "And wheat?", message_thread_id: 40, reply_to_message: reply },
+    text: "And wheat?",
+    message_thread_id: 40,
+    reply_to_message: reply,
   }),
   topicTalk: written(forum, mira, { ...said("Anyone?"), ...topic, reply_to_message: begun }),
   topicMention: written(forum, mira, {
-    ...{ ...said("@switchboard_bot rye?"), ...topic, reply_to_message: begun },
+    ...said("@switchboard_bot rye?"),
+    ...topic,
+    reply_to_message: begun,
   }),
   anonymousAdmin: written(supergroup, anonymous, { ...said("/status"), sender_chat: supergroup }),
   personAsChannel: written(supergroup, asChannel, { ...said("/status"), sender_chat: channel }),
   channelForward: written(supergroup, service, {
-    ...{ ...said("@switchboard_bot news"), sender_chat: channel, is_automatic_forward: true },
+    ...said("@switchboard_bot news"),
+    sender_chat: channel,
+    is_automatic_forward: true,
     forward_origin: fromChannel,
   }),
   forwarded: written(home, mira, { ...said("Fresh rye"), forward_origin: fromChannel }),
@@ -204,7 +238,8 @@ export const scenes = {
   }),
   blankText: written(home, mira, { text: " \n " }),
   directMessages: written(inbox, mira, {
-    ...{ ...said("Rye?"), direct_messages_topic: { topic_id: 5, user: mira } },
+    ...said("Rye?"),
+    direct_messages_topic: { topic_id: 5, user: mira },
   }),
 } as const;
 

@@ -33,7 +33,7 @@ const address = /https?:\/\/[!-~]+/gi;
 /** Enough of what follows to know where a grapheme or a word begins. */
 const OUTLOOK = 64;
 
-/** The messages in order; none is blank. `maxUnits` is for trying it out. */
+/** The messages in order, each ready to be sent; none is blank. */
 export function divided(runs: readonly Run[], maxUnits: number = MAX_UNITS): Part[] {
   const whole = wholeOf(runs, maxUnits);
   const parts: Part[] = [];

@@ -27,7 +27,10 @@ Deno.test("telegramApi tells the bot, its webhook and its commands", async () =>
   const url = "http://bot.example/hook";
   assert.deepEqual(await api.setWebhook({ url, secret }), { ok: true, result: true });
   assert.deepEqual(server.webhook, {
-    ...{ url, secret: "s3cret-token_x", allowed: ["message"], maxConnections: 40 },
+    url,
+    secret: "s3cret-token_x",
+    allowed: ["message"],
+    maxConnections: 40,
   });
   assert.deepEqual(await api.deleteWebhook(), { ok: true, result: true });
   assert.equal(server.webhook.url, "");
@@ -86,19 +89,27 @@ Deno.test("telegramApi tells what can be done about each failure", async () => {
 
   server.block(home.id);
   assert.deepEqual(await api.sendMessage(place, hello), {
-    ...{ ok: false, what: "gone", description: "Forbidden: bot was blocked by the user" },
+    ok: false,
+    what: "gone",
+    description: "Forbidden: bot was blocked by the user",
   });
   assert.deepEqual(await api.sendMessage({ ...place, chatKey: "5" }, hello), {
-    ...{ ok: false, what: "gone", description: "Bad Request: chat not found" },
+    ok: false,
+    what: "gone",
+    description: "Bad Request: chat not found",
   });
   server.migrate(group.id, supergroup.id);
   assert.deepEqual(await api.sendMessage({ ...place, chatKey: String(group.id) }, hello), {
-    ...{ ok: false, what: "moved", toChatKey: String(supergroup.id) },
+    ok: false,
+    what: "moved",
+    toChatKey: String(supergroup.id),
     description: "Bad Request: group chat was upgraded to a supergroup chat",
   });
   server.unblock(home.id);
   assert.deepEqual(await api.sendMessage(place, { text: "x".repeat(4_097), entities: [] }), {
-    ...{ ok: false, what: "refused", description: "Bad Request: message is too long" },
+    ok: false,
+    what: "refused",
+    description: "Bad Request: message is too long",
   });
 });
 
@@ -125,7 +136,9 @@ Deno.test("telegramApi knows that nothing was done where nothing was sent", asyn
   });
   const answer = await api.sendMessage(place, hello);
   assert.deepEqual(answer, {
-    ...{ ok: false, what: "unavailable", mayBeDone: false },
+    ok: false,
+    what: "unavailable",
+    mayBeDone: false,
     description: "127.0.0.1 does not lead to the open internet",
   });
 });

@@ -61,6 +61,8 @@ Deno.test("divided cuts within no grapheme, unless it alone is longer than a mes
   const family = "👩‍👩‍👧‍👦";
   assert.deepEqual(plain(family.repeat(3), 24), [family.repeat(2), family]);
   assert.deepEqual(plain("🇩🇪🇫🇷🇮🇷", 6), ["🇩🇪", "🇫🇷", "🇮🇷"]);
+  // A mark may sit on a space, which is then no gap.
+  assert.deepEqual(plain("aaaa bbbb \u0301cccc", 10), ["aaaa", "bbbb \u0301cccc"]);
   const tower = plain("a" + "\u0301".repeat(10_000));
   assert.deepEqual(tower.map((text) => text.length), [4_096, 4_096, 1_809]);
   assert.ok(plain(`x${"👩‍".repeat(20)}👩`, 10).every((text) => text.isWellFormed()));

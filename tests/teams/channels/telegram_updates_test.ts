@@ -73,7 +73,9 @@ Deno.test("read answers of all contents only those with words, and knows a group
 
 Deno.test("read tells a migration alike from both chats", () => {
   const moved = {
-    ...{ kind: "migration", updateId: 9, fromChatKey: String(group.id) },
+    kind: "migration",
+    updateId: 9,
+    fromChatKey: String(group.id),
     toChatKey: String(supergroup.id),
   };
   assert.deepEqual(readMessage(written(group, mira, contents.migrate_to_chat_id)), moved);
@@ -83,13 +85,19 @@ Deno.test("read tells a migration alike from both chats", () => {
 Deno.test("read finds a command with its argument and whether it is surely for us", () => {
   const command = (message: Written) => turnOf(message).command;
   assert.deepEqual(command(scenes.start), {
-    ...{ name: "start", argument: "ref-42", isAddressed: true },
+    name: "start",
+    argument: "ref-42",
+    isAddressed: true,
   });
   assert.deepEqual(command(scenes.commandForUs), {
-    ...{ name: "model", argument: "openai/gpt-4o", isAddressed: true },
+    name: "model",
+    argument: "openai/gpt-4o",
+    isAddressed: true,
   });
   assert.deepEqual(command(scenes.commandForAny), {
-    ...{ name: "help", argument: "", isAddressed: false },
+    name: "help",
+    argument: "",
+    isAddressed: false,
   });
   assert.deepEqual(command(scenes.commandLines)?.argument, "openai/gpt-4o");
   assert.equal(command(scenes.commandLater), null);
@@ -137,11 +145,15 @@ Deno.test("read leaves what bots wrote, and answers people who speak as a chat",
   assert.equal(reasonOf(scenes.directMessages), "channel_direct_messages");
   const { from: _, ...nobody } = scenes.private;
   assert.deepEqual(read({ update_id: 1, message: nobody }, bot), {
-    ...{ kind: "nothing", updateId: 1, reason: "no_sender" },
+    kind: "nothing",
+    updateId: 1,
+    reason: "no_sender",
   });
   const inChannel = { ...scenes.private, chat: channel };
   assert.deepEqual(read({ update_id: 1, message: inChannel }, bot), {
-    ...{ kind: "nothing", updateId: 1, reason: "channel" },
+    kind: "nothing",
+    updateId: 1,
+    reason: "channel",
   });
 });
 
@@ -159,10 +171,14 @@ Deno.test("read says of what it cannot read that it cannot, with the id if there
     assert.deepEqual(read(wrong, bot), reason);
   }
   assert.deepEqual(read({ update_id: 7, message: { text: "x" } }, bot), {
-    ...{ kind: "nothing", updateId: 7, reason: "unreadable" },
+    kind: "nothing",
+    updateId: 7,
+    reason: "unreadable",
   });
   assert.deepEqual(read({ update_id: 7, hologram: {} }, bot), {
-    ...{ kind: "nothing", updateId: 7, reason: "unknown_kind" },
+    kind: "nothing",
+    updateId: 7,
+    reason: "unknown_kind",
   });
 });
 
@@ -209,7 +225,8 @@ Deno.test("read never throws, whatever JSON comes", () => {
   );
   const message = fc.record({ update_id: fc.nat(), message: fc.jsonValue({ maxDepth: 4 }) });
   fc.assert(fc.property(message, (value) => assertSound(read(value, bot))), {
-    ...{ seed: SEED, numRuns: RUNS },
+    seed: SEED,
+    numRuns: RUNS,
   });
 });
 
