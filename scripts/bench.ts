@@ -74,12 +74,12 @@ async function cachedRead(on: Stage, path: (id: string) => string, bench: string
     turns: 7,
     turn: async () => [
       await requestsPerSecond(
-        { host, port: ours.port, path: path(id), headers: { authorization } },
+        { host, port: ours.port, path: path(id), headersOf: () => ({ authorization }) },
         ms,
         connections,
       ),
       await requestsPerSecond(
-        { host, port: baseline.port, path: "/trpc/ping", headers: {} },
+        { host, port: baseline.port, path: "/trpc/ping", headersOf: () => ({}) },
         ms,
         connections,
       ),
