@@ -81,7 +81,8 @@ function gate() {
 }
 
 type Export = { ctx: TenantCtx; question: Question };
-type Page = Awaited<ReturnType<typeof sumsOf>>;
+
+type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Rejects where not even the first page can be read; what fails later breaks the transfer off. */
 async function bodyOf<E extends Env>(
@@ -89,35 +90,39 @@ async function bodyOf<E extends Env>(
   host: CtxHost<E>,
   admit: ReturnType<typeof gate>,
   it: Export,
-): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
-  const letGo = admit(it.ctx);
-  const first = await sumsOf(it.ctx, it.question, null, ROWS_A_PAGE).catch((error) => {
-    letGo();
-    throw error;
-  });
-  const chunks = async function* () {
-    try {
-      yield* chunksOf(it, first);
-    } catch (error) {
-      host.report(error, c);
-      throw error;
-    } finally {
-      letGo();
-    }
-  };
+): Promise<ReadableStream<Bytes>> {
+  const chunks = chunksOf(it, admit(it.ctx));
+  let ahead: IteratorResult<Bytes> | null = await chunks.next();
+  const source = new ReadableStream<Bytes>({
+    pull: async (controller) => {
+      try {
+        const { done, value } = ahead ?? await chunks.next();
+        ahead = null;
+        if (done) controller.close();
+        else controller.enqueue(value);
+      } catch (error) {
+        host.report(error, c);
+        throw error;
+      }
+    },
+    cancel: async () => void await chunks.return(undefined),
+  }, { highWaterMark: 0 });
   // One page is read ahead and no more; who stops taking them is cut off in the end.
-  return ReadableStream.from(chunks())
-    .pipeThrough(new TransformStream(), { signal: AbortSignal.timeout(LONGEST_MS) });
+  return source.pipeThrough(new TransformStream(), { signal: AbortSignal.timeout(LONGEST_MS) });
 }
 
-async function* chunksOf({ ctx, question }: Export, first: Page) {
-  yield written(first, true);
-  for (let { last } = first; last;) {
-    const principal = await ctx.again?.() ?? null;
-    const now = enter({ ...ctx, principal, isRefused: true }, PERMISSION);
-    const page = await sumsOf(now, question, last, ROWS_A_PAGE);
-    yield written(page, false);
-    last = page.last;
+async function* chunksOf({ ctx, question }: Export, letGo: () => void): AsyncGenerator<Bytes> {
+  try {
+    let page = await sumsOf(ctx, question, null, ROWS_A_PAGE);
+    yield written(page, true);
+    while (page.last) {
+      const principal = await ctx.again?.() ?? null;
+      const now = enter({ ...ctx, principal, isRefused: true }, PERMISSION);
+      page = await sumsOf(now, question, page.last, ROWS_A_PAGE);
+      yield written(page, false);
+    }
+  } finally {
+    letGo();
   }
 }
 
@@ -127,7 +132,7 @@ const names: Name[] = UsageSum.keyof().options;
 const foreign: ReadonlySet<Name> = new Set(["model", "userId"]);
 const encoder = new TextEncoder();
 
-function written({ sums }: Page, isFirst: boolean) {
+function written({ sums }: { sums: UsageSum[] }, isFirst: boolean): Bytes {
   const cellOf = (row: UsageSum) => (name: Name): Cell =>
     foreign.has(name) ? inert(row[name]) : row[name];
   const lines = sums.map((row) => csvLine(names.map(cellOf(row))));

@@ -45,6 +45,9 @@ export const UsageSum = z.object({
 }).meta({ id: "UsageSum" });
 export type UsageSum = z.infer<typeof UsageSum>;
 
+/** As an address says it of a list: `group_by=`. */
+const isBlank = (value: unknown) => Array.isArray(value) && value.length === 1 && value[0] === "";
+
 const wanted = {
   teamId: z.uuid().optional(),
   from: usageDay.optional()
@@ -54,7 +57,7 @@ const wanted = {
   apiKeyId: z.uuid().optional(),
   userId: usageUser.optional(),
   groupBy: z.preprocess(
-    (value) => Array.isArray(value) && value.length === 1 && value[0] === "" ? [] : value,
+    (value: Group[]) => isBlank(value) ? [] : value,
     z.array(z.enum(groups, `Give ${groups.join(", ")}`)).max(groups.length, "Give each once"),
   ).default(["day"]).describe("What a row is of, in any order; empty: one row of everything."),
 };
