@@ -135,7 +135,8 @@ begin
     left join quota_leases l on l.tenant_id = a.tenant and l.id = a.lease
     left join lateral (select g.id from usage_logs g where g.tenant_id = a.tenant and g.id = a.lease limit 1) u on true
   ), ranked as (
-    select i.*, d.admitted as day_used, m.admitted as month_used,
+    select i.*, case when i.daily_quota is not null then greatest(i.daily_quota - d.admitted, 0) end as day_room,
+      case when i.monthly_quota is not null then greatest(i.monthly_quota - m.admitted, 0) end as month_room,
       count(*) filter (where i.has_team and i.has_key and not i.is_known)
         over (partition by i.tenant, i.team order by i.place rows unbounded preceding) as rank
     from item i
@@ -148,9 +149,9 @@ begin
       when r.is_known then 'known'
       when not r.has_team then 'no_team'
       when not r.has_key then 'no_key'
-      when r.month_used + r.rank > r.monthly_quota then 'month'
-      when r.day_used + r.rank > r.daily_quota then 'day'
-      else 'admitted' end as verdict
+      when r.rank <= coalesce(least(r.day_room, r.month_room), r.rank) then 'admitted'
+      when coalesce(r.month_room <= r.day_room, r.day_room is null) then 'month'
+      else 'day' end as verdict
     from ranked r
   ), told as (
     select j.*, count(*) filter (where j.verdict = 'admitted')
@@ -173,8 +174,7 @@ begin
     from judged j where j.verdict = 'admitted'
   )
   select t.place, case t.verdict when 'known' then 'admitted' else t.verdict end,
-    t.daily_quota, case when t.daily_quota is not null then greatest(t.daily_quota - t.day_used - t.taken, 0) end,
-    t.monthly_quota, case when t.monthly_quota is not null then greatest(t.monthly_quota - t.month_used - t.taken, 0) end,
+    t.daily_quota, t.day_room - t.taken, t.monthly_quota, t.month_room - t.taken,
     local_midnight(t.day_on + 1, t.zone),
     local_midnight((t.month_on + interval '1 month')::date, t.zone)
   from told t;
@@ -221,9 +221,12 @@ begin
     from priced g
   ), counted as (
     update quota_counters c set settled = c.settled + s.n
-    from (select g.tenant_id, g.team_id, g.day_on, g.month_on, count(*) as n from gone g group by 1, 2, 3, 4) s
-    where c.tenant_id = s.tenant_id and c.team_id = s.team_id
-      and ((c.period = 'day' and c.starts_on = s.day_on) or (c.period = 'month' and c.starts_on = s.month_on))
+    from (
+      select g.tenant_id, g.team_id, 'day' as period, g.day_on as starts_on, count(*) as n from gone g group by 1, 2, 4
+      union all
+      select g.tenant_id, g.team_id, 'month', g.month_on, count(*) from gone g group by 1, 2, 4
+    ) s
+    where c.tenant_id = s.tenant_id and c.team_id = s.team_id and c.period = s.period and c.starts_on = s.starts_on
   ), summed as (
     insert into usage_days as u (
       tenant_id, id, team_id, day_on, model, api_key_id, user_id, requests, errors, input_tokens, output_tokens,
