@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { z } from "zod";
 import type { Document } from "../../routers/openapi.ts";
 import { conformityOf } from "../surfaces/conformity.ts";
-import { isJson, type Json, placeOf, rest } from "./doors.ts";
+import { isJson, type Json, placeOf, placesOf, rest, restAt } from "./doors.ts";
 import { example } from "./examples.ts";
 import { entries, house, platform } from "./house.ts";
 
