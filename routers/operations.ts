@@ -39,7 +39,8 @@ export type Beside = {
 const isKeyed = ({ type, meta }: RestEntry) =>
   type === "mutation" && meta.permission !== undefined && meta.anew === undefined;
 
-const collectionOf = (path: string) => path.split("/{")[0];
+/** Where the last thing that a path names lies: `/teams/{team_id}/keys` for `/teams/{team_id}/keys/{id}`. */
+const collectionOf = (path: string) => path.replace(/\/\{[^}]*\}[^{]*$/, "");
 
 /**
  * Whether a mutation heeds If-Match: its path names one resource, and it changes or deletes that
@@ -50,10 +51,13 @@ function heedsMatch({ type, rest, output }: RestEntry, entries: RestEntry[]): bo
   if (type !== "mutation" || !rest.path.includes("{")) return false;
   const collection = collectionOf(rest.path);
   const resources = entries.filter(({ rest: { method, path } }) =>
-    collectionOf(path) === collection &&
-    (path === collection ? method === "POST" : method === "GET" && path.endsWith("}"))
+    path === collection
+      ? method === "POST"
+      : method === "GET" && path.endsWith("}") && collectionOf(path) === collection
   ).map((entry) => taggedSchema(entry.output)).filter((schema) => schema !== null);
   if (rest.method === "DELETE") return resources.length > 0;
+  // What is there from the start is neither made nor read alone: its path names it all the same.
+  if (rest.method === "PUT" && rest.path.endsWith("}")) return taggedSchema(output) !== null;
   return resources.some((schema) => schema === taggedSchema(output));
 }
 
