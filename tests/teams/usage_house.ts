@@ -106,7 +106,7 @@ export async function usageHouse(more: WorldOptions = {}) {
       outcome: settlement === null ? "lost" : came.outcome,
       input: BigInt(settlement === null ? inputTokens : came.inputTokens ?? inputTokens),
       output: BigInt(settlement === null ? 0 : came.outputTokens),
-      latencyMs: settlement === null ? null : BigInt(Math.round(came.latencyMs)),
+      latencyMs: settlement === null ? null : BigInt(Math.round(came.latencyMs ?? 0)),
     };
   };
   /** All that was asked for is written. */
