@@ -49,6 +49,7 @@ export const ourGateway = (on: Stage): OpenOurs => async (baseUrl) => {
     host: "127.0.0.1",
     port: server.port,
     path: "/v1/chat/completions",
+    variants: keys.length,
     headersOf: (i: number) => ({ authorization: `Bearer ${keys[i % keys.length]}` }),
     body: JSON.stringify({
       model: MODEL,
