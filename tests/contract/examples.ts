@@ -10,6 +10,7 @@ import { people } from "./examples/people.ts";
 import { type Example, fresh, type Make, secret } from "./examples/shape.ts";
 import { sso } from "./examples/sso.ts";
 import { tenants } from "./examples/tenants.ts";
+import { usage } from "./examples/usage.ts";
 import { type House, platform, type Side } from "./house.ts";
 
 export type { Example };
@@ -178,6 +179,7 @@ export const examples: Readonly<Record<string, Make>> = {
   ...access,
   ...sso,
   ...trail,
+  ...usage,
 };
 
 /** The example of a procedure; says what to do where there is none. */
