@@ -54,7 +54,7 @@ export function mountUsageCsv<E extends Env>(app: Hono<E>, host: CtxHost<E>): vo
   });
 }
 
-/** Lets a few in at a time; answers how to let go, which may be done more than once. */
+/** Lets a few in at a time; answers how to let go, once. */
 function gate() {
   const open = new Map<string, number>();
   return ({ actor, tenantId }: TenantCtx): () => void => {
@@ -67,10 +67,7 @@ function gate() {
       throw new Fault("RateLimited", "usage.exports_open", message, { retryAfterSeconds: 10 });
     }
     for (const { name } of places) open.set(name, (open.get(name) ?? 0) + 1);
-    let isOpen = true;
     return () => {
-      if (!isOpen) return;
-      isOpen = false;
       for (const { name } of places) {
         const left = (open.get(name) ?? 0) - 1;
         if (left > 0) open.set(name, left);
