@@ -135,6 +135,16 @@ export async function errorOf(response: Response) {
   };
 }
 
+/** Asks until it is so, for what the other side of a socket takes a moment to notice. */
+export async function eventually<T>(ask: () => Promise<T>, isSo: (it: T) => boolean): Promise<T> {
+  for (let tries = 0;; tries++) {
+    const it = await ask();
+    if (isSo(it)) return it;
+    if (tries === 300) throw new Error(`It did not come true: ${JSON.stringify(it)}`);
+    await new Promise((go) => setTimeout(go, 10));
+  }
+}
+
 /** The `data:` of each event of a stream's text. */
 export const eventsIn = (text: string): string[] =>
   text.split("\n\n").filter((event) => event !== "").map((event) => event.replace(/^data: /, ""));
