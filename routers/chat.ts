@@ -6,10 +6,19 @@ import * as sessions from "../src/teams/chat_sessions.ts";
 import { call, may, rest, router } from "./trpc.ts";
 
 /** Each piece under a number, so that a client which asks again by itself says that it does. */
-async function* numbered(ctx: TenantCtx, input: Parameters<typeof chat.stream>[1]) {
+async function* numbered(
+  ctx: TenantCtx,
+  input: Parameters<typeof chat.stream>[1],
+  signal: AbortSignal,
+) {
   let number = 0;
-  for await (const piece of chat.stream(ctx, input)) yield tracked(String(number++), piece);
+  for await (const piece of chat.stream(ctx, input, signal)) {
+    yield tracked(String(number++), piece);
+  }
 }
+
+/** A call within this process has nobody who could leave. */
+const never = new AbortController().signal;
 
 export const chatRouter = router({
   send: may("chat.send")
@@ -20,7 +29,9 @@ export const chatRouter = router({
     })
     .input(chat.Send).output(chat.Sent).mutation(call(chat.send)),
   stream: may("chat.send").meta({ summary: "Say something and get the answer piece by piece" })
-    .input(chat.Stream).subscription(call(numbered)),
+    .input(chat.Stream).subscription(({ ctx, input, signal = never }) =>
+      numbered(ctx.held, input, signal)
+    ),
   sessions: router({
     get: may("chat.read").meta(rest("GET /chat/sessions/{id}", "Get a conversation"))
       .input(sessions.Get).output(sessions.ChatSession).query(call(sessions.get)),
