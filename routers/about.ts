@@ -6,6 +6,7 @@ import { type Document, openApiOf } from "./openapi.ts";
 import { pathItems as proxy } from "./proxy.ts";
 import type { Json } from "./schemas.ts";
 import { pathItems as ssoCallback } from "./sso_callback.ts";
+import { pathItems as usageCsv } from "./usage_csv.ts";
 
 export const VERSION = "0.1.0";
 
@@ -98,7 +99,7 @@ export const openApi = (serverUrl: string): Document =>
       "teams.teams.effective": [404], // Asked for by an id that nobody has.
     },
     extra: {
-      paths: { ...health, ...callback, ...ssoCallback, ...proxy, ...gateway },
+      paths: { ...health, ...callback, ...ssoCallback, ...proxy, ...gateway, ...usageCsv },
       components,
       tags: [{
         name: "machinery",

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { faults } from "../src/errors.ts";
 import { snake } from "../src/wire_names.ts";
 import { type RestEntry, subjectKey, taggedSchema } from "./procedures.ts";
-import type { Book, Json } from "./schemas.ts";
+import { type Book, type Json, openBook } from "./schemas.ts";
 
 /** Which component answers a status; several codes share one. */
 export const refusals: Record<number, string> = {
@@ -143,6 +143,13 @@ function parameter(json: Partial<Shape>, name: string, place: "path" | "query"):
     description: description ?? said(name, place),
     schema,
   };
+}
+
+/** An input's fields as a query: for a path that is no procedure. */
+export function queryParameters(input: z.ZodType): Json[] {
+  const json = openBook().describe(input, "input");
+  if (!isShape(json)) throw new Error("A query is an object");
+  return Object.keys(json.properties).map((name) => parameter(json, name, "query"));
 }
 
 const bodyOf = (schema: Json, required: boolean): Json => ({

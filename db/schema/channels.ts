@@ -50,7 +50,7 @@ export const channelUpdates = pgTable("channel_updates", {
   dueAt: at().notNull().defaultNow(),
   holder: uuid(),
   heldUntil: at(),
-  reply: jsonb().$type<string[]>(), // What is to be sent, part by part, once it is known.
+  reply: jsonb().$type<Record<string, unknown>[]>(), // What is to be sent, part by part, once it is known.
   sentParts: integer().notNull().default(0),
   failure: text(),
 }, (t) => [
