@@ -162,8 +162,9 @@ async function sceneOf(field: Battlefield, entry: Entry, secrets: string[]): Pro
   };
 }
 
-async function strike(
-  { h }: Battlefield,
+/** One attack, and its twin if it has one, judged and counted. */
+export async function strike(
+  { h }: Pick<Battlefield, "h">,
   report: Report,
   target: string,
   attack: Attack,
