@@ -1,6 +1,7 @@
 /** Chat as a client sees it: say something to a team, and read what was said. */
-import { tracked } from "@trpc/server";
+import { tracked, TRPCError } from "@trpc/server";
 import type { TenantCtx } from "../src/context.ts";
+import { Fault } from "../src/errors.ts";
 import * as chat from "../src/teams/chat.ts";
 import * as sessions from "../src/teams/chat_sessions.ts";
 import { call, may, rest, router } from "./trpc.ts";
@@ -12,8 +13,14 @@ async function* numbered(
   signal: AbortSignal,
 ) {
   let number = 0;
-  for await (const piece of chat.stream(ctx, input, signal)) {
-    yield tracked(String(number++), piece);
+  try {
+    for await (const piece of chat.stream(ctx, input, signal)) {
+      yield tracked(String(number++), piece);
+    }
+  } catch (error) {
+    // tRPC's client would ask again for ever after a 502 or 503, and a model each time.
+    if (!(error instanceof Fault)) throw error;
+    throw new TRPCError({ code: "UNPROCESSABLE_CONTENT", message: error.message, cause: error });
   }
 }
 

@@ -93,8 +93,9 @@ export async function send(ctx: TenantCtx, input: Send): Promise<Sent> {
   return { sessionId: spoken.sessionId, content: text, model, isPartial: outcome !== "answered" };
 }
 
-/** That it has begun, a piece of an answer as it comes, and, at the end, the whole of it. */
+/** That it was heard, that it is answered, a piece as it comes, and, at the end, the whole of it. */
 export type Piece =
+  | { type: "heard" }
   | { type: "begun"; sessionId: string }
   | { type: "delta"; content: string }
   | ({ type: "done" } & Sent);
@@ -116,6 +117,7 @@ export async function* stream(
   }
   const chatting = await chattingOf(ctx, input);
   takeRate(ctx, chatting.teamId, chatting.effective);
+  yield { type: "heard" }; // Before any model is asked: who has it does not say it again by itself.
   const answer = await commanded(ctx, chatting, input.content);
   if (answer) return yield { type: "done", ...answer };
   const request = requestOf(input.content, chatting, true);

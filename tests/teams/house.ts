@@ -149,10 +149,27 @@ export async function eventually<T>(ask: () => Promise<T>, isSo: (it: T) => bool
 export const eventsIn = (text: string): string[] =>
   text.split("\n\n").filter((event) => event !== "").map((event) => event.replace(/^data: /, ""));
 
-/** The chunks of a whole stream, which must end as OpenAI's do. */
-export async function chunksOf(response: Response): Promise<Json[]> {
-  const text = await response.text();
-  assert.match(response.headers.get("content-type") ?? "", /^text\/event-stream/, text);
+/** Breaks the next stream after so many chunks, once `release` is called: all of them have arrived. */
+export function cutOnceRead(
+  { upstream }: House,
+  chunks: number,
+): { chunks: number; release: () => void } {
+  const release = upstream.hang({ afterChunks: chunks });
+  upstream.cutAfter(chunks);
+  return { chunks, release };
+}
+
+/** The chunks of a whole stream, which must end as OpenAI's do; it is cut once they were read. */
+export async function chunksOf(
+  { headers, body }: Response,
+  cut?: ReturnType<typeof cutOnceRead>,
+): Promise<Json[]> {
+  let text = "";
+  for await (const piece of body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += piece;
+    if (cut && eventsIn(text).length >= cut.chunks) cut.release();
+  }
+  assert.match(headers.get("content-type") ?? "", /^text\/event-stream/, text);
   const events = eventsIn(text);
   assert.equal(events.pop(), "[DONE]", text);
   return events.map((event) => JSON.parse(event));

@@ -1,7 +1,16 @@
 /** Streams: forwarded event by event as they come, ended in words wherever they end. */
 import assert from "node:assert/strict";
 import { tokensOf } from "../../src/teams/gateway/requests.ts";
-import { chunksOf, eventsIn, hello, type House, house, said, textOf } from "./house.ts";
+import {
+  chunksOf,
+  cutOnceRead,
+  eventsIn,
+  hello,
+  type House,
+  house,
+  said,
+  textOf,
+} from "./house.ts";
 import { oddUpstream } from "./odd_upstream.ts";
 
 let h: House;
@@ -74,9 +83,9 @@ Deno.test("a stream without a usage is counted: a quarter of its bytes, and of w
 
 Deno.test("a stream that breaks off ends with an error event and [DONE], settled as cut", async () => {
   const { key, id } = await h.team();
-  h.upstream.cutAfter(4);
+  const cut = cutOnceRead(h, 4);
   const response = await h.post(key, streamed);
-  const chunks = await chunksOf(response);
+  const chunks = await chunksOf(response, cut);
   const { error, ...rest } = chunks.pop() ?? {};
   assert.deepEqual(rest, {});
   const { message, ...kind } = Object(error);
