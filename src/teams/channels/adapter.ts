@@ -53,7 +53,7 @@ export type Adapter = {
     request: { headers: Headers; body: Uint8Array; now: Date },
     channel: OpenChannel,
   ): Promise<Arrived | "nothing" | null>;
-  /** At least one part for a text that is not empty. `isMarkdown`: a model wrote it. */
+  /** None where there is nothing to see. `isMarkdown`: a model wrote it. */
   divide(text: string, isMarkdown: boolean): Part[];
   /** `id` names the part: the same again is the same message. */
   send(

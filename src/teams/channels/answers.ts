@@ -13,7 +13,7 @@ import { Lost } from "./holds.ts";
 
 export type Words = { text: string; isMarkdown: boolean };
 
-const NO_ANSWER = "I could not get an answer just now. Write again in a while.";
+export const NO_ANSWER = "I could not get an answer just now. Write again in a while.";
 
 /** What is over by itself: another turn, a database or a count that is away, a process that ends. */
 const isPassing = (error: unknown) =>

@@ -72,7 +72,7 @@ export const webhook: Adapter = {
     };
   },
 
-  divide: (text) => [{ text }],
+  divide: (text) => text.trim() === "" ? [] : [{ text }],
 
   async send(ctx, channel, place, part, id): Promise<Delivery> {
     const body = new TextEncoder().encode(JSON.stringify({ ...place, ...part }));

@@ -8,7 +8,7 @@ import { asSystem } from "../../context.ts";
 import { Fault } from "../../errors.ts";
 import { told } from "../../log.ts";
 import { type Adapter, type Delivery, Heard, type OpenChannel, type Part } from "./adapter.ts";
-import { answer } from "./answers.ts";
+import { answer, NO_ANSWER } from "./answers.ts";
 import type { Chat } from "./arrivals.ts";
 import {
   finish,
@@ -53,7 +53,8 @@ async function prepared(at: At): Promise<Part[]> {
     ctx: TenantCtx,
     { text, isMarkdown }: { text: string; isMarkdown: boolean },
   ) => {
-    reply = text.trim() === "" ? [] : adapter.divide(text, isMarkdown);
+    const parts = adapter.divide(text, isMarkdown);
+    reply = parts.length > 0 ? parts : adapter.divide(NO_ANSWER, false); // There was nothing to see.
     await note(held, { reply }, ctx);
   };
   const stop = heard.command ? () => {} : showing(at);

@@ -9,14 +9,13 @@ import { home, mira, said, type Written, written } from "../../stand_ins/telegra
 
 export const MODEL = "dev/echo";
 export const OTHER = "dev/no-usage";
-/** What waits for an answer waits no longer than this. */
-const PATIENCE_MS = 400;
 
 type Row = Record<string, unknown>;
 
 export async function house(variables: Record<string, string> = {}) {
   const lines: string[] = [];
-  const clock = { aheadMs: 0 };
+  /** `patienceMs`: how long a platform may take to answer. */
+  const clock = { aheadMs: 0, patienceMs: 10_000 };
   const database = await freshDatabase();
   const w = await world({
     database,
@@ -28,13 +27,14 @@ export async function house(variables: Record<string, string> = {}) {
   const { outbound } = w.process;
   Object.assign(w.process, {
     outbound: (url: string | URL, init: Parameters<typeof outbound>[1] = {}) => {
-      const waits = String(url).startsWith(model.url) ? {} : { timeoutMs: PATIENCE_MS };
+      const waits = String(url).startsWith(model.url) ? {} : { timeoutMs: clock.patienceMs };
       return outbound(url, { ...init, ...waits });
     },
   });
   const [apiKey = ""] = model.keys;
   await w.as(w.operator).teams.upstreams.create({
     name: "Models",
+    modelPrefix: "dev/",
     baseUrl: model.url,
     apiKey,
     maxAttempts: 1,
