@@ -2,9 +2,8 @@
 import type { Context, Env, Hono } from "hono";
 import { Fault, notFound } from "../src/errors.ts";
 import type { Services } from "../src/context.ts";
-import { told } from "../src/log.ts";
 import { take } from "../src/teams/channels/arrivals.ts";
-import { workChat } from "../src/teams/channels/work.ts";
+import { begin } from "../src/teams/channels/desks.ts";
 import { readBytes } from "./json.ts";
 import type { CtxHost } from "./proxy.ts";
 import { allowOf, failed } from "./rest.ts";
@@ -36,12 +35,7 @@ export function mountChannelUpdates<E extends Env>(
       if (!uuid.test(id)) throw notFound("channel");
       const body = await readBytes(c.req.raw, MAX_UPDATE_BYTES);
       const chat = await take(ctx, id, { headers: c.req.raw.headers, body });
-      // Not waited for: what is not worked off here, another process finds.
-      if (chat) {
-        workChat(ctx, chat).catch((error) =>
-          ctx.log("error", "a chat could not be worked off", { error: told(error) })
-        );
-      }
+      if (chat) begin(ctx, chat); // Not waited for: what is not worked off here, another finds.
       return c.json({ ok: true });
     } catch (error) {
       return failed(c, await weighed(c, error, host), host);

@@ -9,6 +9,7 @@ import type { Secret } from "./secrets/secret.ts";
 const PREFIX = "whsec_";
 /** How far a sender's clock may be off, in seconds. */
 export const TOLERANCE_SECONDS = 300;
+const MOST_SIGNATURES = 10;
 const encoder = new TextEncoder();
 
 /** A new secret of 32 random bytes. */
@@ -26,23 +27,28 @@ async function mac(secret: Secret, id: string, timestamp: string, body: Uint8Arr
   return new Uint8Array(await crypto.subtle.sign("HMAC", key, text));
 }
 
-/** The headers of one message. The same `id` again is the same message. */
+type Secrets = readonly [Secret, ...Secret[]];
+
+/**
+ * The headers of one message; the same `id` again is the same message. Signed with each secret, so that
+ * who has one of them can verify it while secrets change.
+ */
 export async function signedHeaders(
-  secret: Secret,
+  secrets: Secrets,
   { id, body, now }: { id: string; body: Uint8Array; now: Date },
 ): Promise<Record<string, string>> {
   const timestamp = String(Math.floor(now.getTime() / 1_000));
-  const signature = (await mac(secret, id, timestamp, body)).toBase64();
+  const macs = await Promise.all(secrets.map((secret) => mac(secret, id, timestamp, body)));
   return {
     "webhook-id": id,
     "webhook-timestamp": timestamp,
-    "webhook-signature": `v1,${signature}`,
+    "webhook-signature": macs.map((mac) => `v1,${mac.toBase64()}`).join(" "),
   };
 }
 
-/** The message's id and time when it is signed with the secret and not old; else null. */
+/** The message's id and time when it is signed with one of the secrets and not old; else null. */
 export async function verified(
-  secret: Secret,
+  secrets: Secrets,
   headers: Headers,
   { body, now }: { body: Uint8Array; now: Date },
 ): Promise<{ id: string; timestamp: number } | null> {
@@ -54,11 +60,12 @@ export async function verified(
   if (!/^[\x21-\x2d\x2f-\x7e]{1,255}$/.test(id) || !/^\d{1,12}$/.test(timestamp)) return null;
   const ageSeconds = Math.abs(now.getTime() / 1_000 - Number(timestamp));
   if (ageSeconds > TOLERANCE_SECONDS) return null;
-  const expected = await mac(secret, id, timestamp, body);
-  const isSigned = signatures.split(" ").slice(0, 10).some((each) => {
+  const given = signatures.split(" ").slice(0, MOST_SIGNATURES).flatMap((each) => {
     const [version, text = ""] = each.split(",");
-    if (version !== "v1" || !/^[A-Za-z0-9+/]{43}=$/.test(text)) return false;
-    return timingSafeEqual(Uint8Array.fromBase64(text), expected);
+    const isOne = version === "v1" && /^[A-Za-z0-9+/]{43}=$/.test(text);
+    return isOne ? [Uint8Array.fromBase64(text)] : [];
   });
-  return isSigned ? { id, timestamp: Number(timestamp) } : null;
+  const expected = await Promise.all(secrets.map((secret) => mac(secret, id, timestamp, body)));
+  const equal = expected.flatMap((mac) => given.map((text) => timingSafeEqual(text, mac)));
+  return equal.includes(true) ? { id, timestamp: Number(timestamp) } : null;
 }

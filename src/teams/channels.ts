@@ -1,14 +1,14 @@
 /**
  * Channels: where a team is spoken to from outside. Each has a secret that what comes in must carry or
- * be signed with; it is shown once, when it is made.
+ * be signed with; it is shown once, when it is made, and once when another takes its place.
  */
 import { and, desc, eq, lt, sql } from "drizzle-orm";
 import { v7 } from "uuid";
 import { z } from "zod";
 import { channelKinds, channels } from "../../db/schema/channels.ts";
 import { teams } from "../../db/schema/teams.ts";
-import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
-import { conflict, invalid } from "../errors.ts";
+import { afterCommit, read, type TenantCtx, transact, type TxCtx } from "../context.ts";
+import { invalid } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found, given, one } from "../rows.ts";
@@ -18,8 +18,9 @@ import { publish, record } from "../trail.ts";
 import { newWebhookSecret } from "../webhook_signatures.ts";
 import { name, webAddress } from "../words.ts";
 import { isBotToken } from "./channels/telegram_api.ts";
-import { adapterOf } from "./channels/kinds.ts";
-import { effectiveOf } from "./effective.ts";
+import { botIdOf } from "./channels/telegram.ts";
+import { disconnected } from "./channels/endings.ts";
+import { urlOf } from "./channels/openings.ts";
 
 const TELEGRAM = "https://api.telegram.org";
 
@@ -31,9 +32,12 @@ export const Channel = z.object({
   token: z.literal(MASK).nullable(),
   tokenFingerprint: z.string().max(32).nullable(),
   apiRoot: z.string().max(2048),
+  /** Null while it is not connected. */
   botName: z.string().max(255).nullable(),
   /** Where the platform sends what is said. */
   url: z.string().max(2048),
+  /** Until when the secret before this one is taken too. */
+  previousSecretUntil: z.date().nullable(),
   isActive: z.boolean(),
   createdAt: z.date(),
   updatedAt: z.date(),
@@ -46,7 +50,6 @@ const columns = {
 };
 
 type Row = Omit<Channel, "url">;
-const urlOf = ({ publicUrl }: TenantCtx, id: string) => `${publicUrl}/v1/channels/${id}/updates`;
 const shown = (ctx: TenantCtx, row: Row): Channel => ({ ...row, url: urlOf(ctx, row.id) });
 const own = ({ tenantId }: TenantCtx, id?: string) =>
   and(eq(channels.tenantId, tenantId), id === undefined ? undefined : eq(channels.id, id));
@@ -67,14 +70,18 @@ export const Created = z.object({
   warning: z.string().max(255),
 });
 
-/** 48 random bytes in the letters Telegram lets a secret have. */
-const newTelegramSecret = () =>
-  crypto.getRandomValues(new Uint8Array(48)).toBase64({ alphabet: "base64url" });
+/** For Telegram 48 random bytes, in the letters it lets a secret have. */
+export const newSecret = (kind: Channel["kind"]): string =>
+  kind === "telegram"
+    ? crypto.getRandomValues(new Uint8Array(48)).toBase64({ alphabet: "base64url" })
+    : newWebhookSecret();
+export const warning = "Save this secret securely. It will not be shown again.";
 
 /** Throws ValidationError for what its kind needs or does not take. */
 function rootOf({ kind, token, apiRoot }: z.infer<typeof Create>): string {
   if (kind === "telegram") {
     if (token === undefined) throw invalid("token", "Give the bot's token");
+    if (apiRoot && new URL(apiRoot).search) throw invalid("api_root", "Leave out what follows ?");
     return (apiRoot ?? TELEGRAM).replace(/\/+$/, "");
   }
   if (token !== undefined) throw invalid("token", "A webhook has none: leave it out");
@@ -88,7 +95,7 @@ export async function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
   const { kind, teamId, name, token } = input;
   await ctx.secrets.ready(ctx);
   const id = v7();
-  const secret = kind === "telegram" ? newTelegramSecret() : newWebhookSecret();
+  const secret = newSecret(kind);
   return await transact(ctx, async (ctx) => {
     await requireTeam(ctx, teamId);
     const row = one(
@@ -106,7 +113,7 @@ export async function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
     );
     const channel = shown(ctx, row);
     await note(ctx, "channel.created", null, channel);
-    return { channel, secret, warning: "Save this secret securely. It will not be shown again." };
+    return { channel, secret, warning };
   });
 }
 
@@ -137,20 +144,30 @@ export async function update(ctx: TenantCtx, { id, ...input }: z.infer<typeof Up
   return await transact(ctx, async (ctx) => {
     const before = await held(ctx, id);
     const { token, name, isActive } = input;
-    if (token !== undefined && before.kind !== "telegram") {
-      throw invalid("token", "A webhook has none: leave it out");
-    }
     const set = {
       ...given({ name, isActive }),
-      ...token === undefined ? {} : {
-        token: await ctx.secrets.seal(ctx, at(channels.token, id), token),
-        tokenFingerprint: await ctx.secrets.fingerprint(ctx, token),
-        botName: null, // Another bot perhaps: it is connected anew.
-      },
+      ...token === undefined ? {} : await newToken(ctx, before, token),
     };
     if (Object.keys(set).length === 0) return before;
     return await changed(ctx, before, set, "channel.updated");
   });
+}
+
+/** Another bot numbers its updates anew and knows other people: it is another channel. */
+async function newToken(ctx: TxCtx, { id, kind }: Channel, token: string) {
+  const [row] = await ctx.db.select({ token: channels.token }).from(channels).where(own(ctx, id));
+  if (kind !== "telegram" || !row?.token) {
+    throw invalid("token", "A webhook has none: leave it out");
+  }
+  const known = await ctx.secrets.open(ctx, at(channels.token, id), row.token);
+  if (botIdOf(known.reveal()) !== botIdOf(token)) {
+    throw invalid("token", "This is another bot's token: make another channel for it");
+  }
+  return {
+    token: await ctx.secrets.seal(ctx, at(channels.token, id), token),
+    tokenFingerprint: await ctx.secrets.fingerprint(ctx, token),
+    botName: null, // Telegram forgets with a token where to send.
+  };
 }
 
 export const Deactivate = Get;
@@ -165,32 +182,8 @@ export function deactivate(ctx: TenantCtx, { id }: z.infer<typeof Deactivate>) {
   });
 }
 
-export const Connect = Get;
-
-/** Tells the platform where to send what is said, and which commands there are. Again does no harm. */
-export async function connect(ctx: TenantCtx, { id }: z.infer<typeof Connect>): Promise<Channel> {
-  const rows = await read(ctx, (ctx) => ctx.db.select().from(channels).where(own(ctx, id)));
-  const row = found(rows, "channel");
-  const adapter = adapterOf(row.kind);
-  if (!adapter.connect) {
-    throw conflict("channel.nothing_to_connect", "A webhook needs no connecting: use its address");
-  }
-  const { effective } = await effectiveOf(ctx, row.teamId);
-  const channel = {
-    ...row,
-    token: row.token === null
-      ? null
-      : await ctx.secrets.open(ctx, at(channels.token, id), row.token),
-    secret: await ctx.secrets.open(ctx, at(channels.secret, id), row.secret),
-  };
-  const botName = await adapter.connect(ctx, channel, urlOf(ctx, id), effective.commands);
-  return await transact(ctx, async (ctx) => {
-    const before = await held(ctx, id);
-    return await changed(ctx, before, { botName }, "channel.connected");
-  });
-}
-
-async function held(ctx: TxCtx, id: string): Promise<Channel> {
+/** A channel of the tenant, locked and as the caller expects it. Throws NotFound, PreconditionFailed. */
+export async function held(ctx: TxCtx, id: string): Promise<Channel> {
   const rows = await ctx.db.select(columns).from(channels).where(own(ctx, id)).for("update");
   const channel = shown(ctx, found(rows, "channel"));
   requireMatch(ctx.ifMatch, channel);
@@ -200,15 +193,19 @@ async function held(ctx: TxCtx, id: string): Promise<Channel> {
 type Columns = typeof channels.$inferInsert;
 type Change = { [name in keyof Columns]?: Columns[name] | undefined };
 
-async function changed(
+/** Writes a change with its record. Of one that is out of use the platform is told to send no more. */
+export async function changed(
   ctx: TxCtx,
   before: Channel,
-  set: Change,
+  given: Change,
   action: string,
 ): Promise<Channel> {
+  const ends = before.isActive && given.isActive === false;
+  const set = ends ? { ...given, botName: null } : given;
   const rows = await ctx.db.update(channels).set(set).where(own(ctx, before.id))
     .returning(columns);
   const after = shown(ctx, one(rows));
+  if (ends) afterCommit(ctx, () => disconnected(ctx, before.id));
   await note(ctx, action, before, after);
   return after;
 }

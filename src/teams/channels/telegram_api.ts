@@ -33,6 +33,8 @@ export type TelegramApi = {
   getMe(): Promise<Answer<Bot>>;
   setWebhook(hook: { url: string; secret: Secret }): Promise<Answer<true>>;
   deleteWebhook(): Promise<Answer<true>>;
+  /** Where updates go; an empty address when nowhere. */
+  getWebhookInfo(): Promise<Answer<{ url: string }>>;
   setMyCommands(commands: { command: string; description: string }[]): Promise<Answer<true>>;
   sendMessage(place: Place, part: Part): Promise<Answer<{ messageId: number }>>;
   /** Shows "typing…" for five seconds or until a message comes. */
@@ -57,6 +59,7 @@ export const isBotToken = (token: string): boolean => /^\d{1,20}:[\w-]{20,100}$/
 
 const yes = z.literal(true);
 const Me = z.object({ id: z.int(), username: z.string() });
+const WebhookInfo = z.object({ url: z.string() });
 const Sent = z.object({ message_id: z.int() }).transform(({ message_id }) => ({
   messageId: message_id,
 }));
@@ -74,6 +77,7 @@ export function telegramApi(options: TelegramApiOptions): TelegramApi {
         allowed_updates: ALLOWED_UPDATES,
       }, yes),
     deleteWebhook: () => call("deleteWebhook", {}, yes),
+    getWebhookInfo: () => call("getWebhookInfo", {}, WebhookInfo),
     setMyCommands: (commands) => call("setMyCommands", { commands }, yes),
     sendMessage: (place, { text, entities }) =>
       call("sendMessage", {
@@ -96,6 +100,7 @@ type Method =
   | "getMe"
   | "setWebhook"
   | "deleteWebhook"
+  | "getWebhookInfo"
   | "setMyCommands"
   | "sendMessage"
   | "sendChatAction";
@@ -155,10 +160,21 @@ const unsent = new Set<RefusalReason>([
   "unresolvable",
 ]);
 
+/** What a connection that never came about fails with (errno(3)). */
+const unconnected = new Set([
+  ...["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EHOSTDOWN", "ENETDOWN", "EADDRNOTAVAIL"],
+]);
+
+function wasNeverSent({ reason, cause }: Refused): boolean {
+  if (unsent.has(reason)) return true;
+  return reason === "unreachable" && cause instanceof Error && "code" in cause &&
+    unconnected.has(String(cause.code));
+}
+
 function silence(error: unknown): Failure {
   if (error instanceof SyntaxError) return nonsense(null);
   if (!(error instanceof Refused)) throw error;
-  const mayBeDone = !unsent.has(error.reason);
+  const mayBeDone = !wasNeverSent(error);
   return { what: "unavailable", mayBeDone, description: error.message };
 }
 

@@ -3,22 +3,37 @@
  * (`{"chat_id", "user_id", "text"}`) and is sent the answer as one.
  */
 import { z } from "zod";
-import { Refused } from "../../outbound.ts";
+import { type RefusalReason, Refused } from "../../outbound.ts";
+import { Fault } from "../../errors.ts";
 import { signedHeaders, verified } from "../../webhook_signatures.ts";
 import { spelled } from "../commands.ts";
 import type { Adapter, Delivery } from "./adapter.ts";
 
-const Said = z.object({
-  chat_id: z.string().min(1).max(255),
-  user_id: z.string().min(1).max(255),
-  text: z.string().min(1).max(100_000),
-});
-
 const storable = (text: string) => text.toWellFormed().replaceAll("\0", "").trim();
+const text = (what: string, most: number) =>
+  z.string(`Give ${what} as text`).max(most, `Give at most ${most} characters`)
+    .transform(storable).refine((text) => text !== "", `Give ${what}`);
 
-function parsed(body: Uint8Array) {
+const Said = z.object({
+  chat_id: text("the chat it is said in", 255),
+  user_id: text("who says it", 255),
+  text: text("what is said", 100_000),
+}, "Send a JSON object");
+
+/** Throws ValidationError with each field that is not as it should be. */
+function said(body: Uint8Array): z.infer<typeof Said> {
+  const { data, error } = Said.safeParse(json(body));
+  if (data) return data;
+  const fields = error.issues.map(({ path, message }) => ({ field: path.join("."), message }));
+  const [first] = fields;
+  const sentence = first?.field ? `\`${first.field}\`: ${first.message}` : "Send a JSON object";
+  const named = fields.filter(({ field }) => field !== "");
+  throw new Fault("ValidationError", "body.malformed", sentence, { fields: named });
+}
+
+function json(body: Uint8Array): unknown {
   try {
-    return Said.safeParse(JSON.parse(new TextDecoder().decode(body))).data ?? null;
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
   } catch {
     return null;
   }
@@ -26,35 +41,38 @@ function parsed(body: Uint8Array) {
 
 const SECONDS_DIGITS = 12;
 
+/** Nothing changes that by trying again. */
+const lasting = new Set<RefusalReason>([
+  ...["address", "scheme", "credentials_in_url", "port", "private_address"] as const,
+]);
+
+/** As the receiver asks for: seconds, or a moment (RFC 9110, 10.2.3). */
+function pauseMs(headers: Headers, now: Date): number {
+  const asked = headers.get("retry-after") ?? "";
+  const ms = /^\d+$/.test(asked) ? Number(asked) * 1_000 : Date.parse(asked) - now.getTime();
+  return Number.isFinite(ms) ? Math.max(0, ms) : 0;
+}
+
 export const webhook: Adapter = {
-  async receive({ headers, body, now }, secret) {
-    const signed = await verified(secret, headers, { body, now });
+  async receive({ headers, body, now }, { secrets }) {
+    const signed = await verified(secrets, headers, { body, now });
     if (!signed) return null;
-    const said = parsed(body);
-    if (!said) return "nothing";
-    const { id, timestamp } = signed;
+    const { chat_id: chatKey, user_id: userId, text: content } = said(body);
     return {
-      updateKey: id,
-      chatKey: storable(said.chat_id),
-      position: `${String(timestamp).padStart(SECONDS_DIGITS, "0")}.${id}`,
-      payload: { ...said, text: storable(said.text), user_id: storable(said.user_id), id },
+      updateKey: signed.id,
+      chatKey,
+      position: String(signed.timestamp).padStart(SECONDS_DIGITS, "0"),
+      heard: {
+        platform: "webhook",
+        userId,
+        content,
+        command: spelled(content),
+        place: { chat_id: chatKey, user_id: userId, in_reply_to: signed.id },
+      },
     };
   },
 
-  hear(_channel, payload) {
-    const { data } = Said.safeParse(payload);
-    if (!data || data.text === "" || data.user_id === "") return null;
-    const { chat_id, user_id: userId, text } = data;
-    return {
-      platform: "webhook",
-      userId,
-      content: text,
-      command: spelled(text),
-      place: { chat_id, user_id: userId, in_reply_to: payload.id },
-    };
-  },
-
-  divide: (text) => [{ text }],
+  divide: (text) => text.trim() === "" ? [] : [{ text }],
 
   async send(ctx, channel, place, part, id): Promise<Delivery> {
     const body = new TextEncoder().encode(JSON.stringify({ ...place, ...part }));
@@ -63,7 +81,7 @@ export const webhook: Adapter = {
         method: "POST",
         headers: {
           "content-type": "application/json",
-          ...await signedHeaders(channel.secret, { id, body, now: ctx.now() }),
+          ...await signedHeaders(channel.secrets, { id, body, now: ctx.now() }),
         },
         body,
       });
@@ -71,12 +89,14 @@ export const webhook: Adapter = {
       if (response.ok) return { what: "sent" };
       const why = `It answered ${response.status}`;
       if (response.status === 410) return { what: "gone", why };
-      const asked = Number(response.headers.get("retry-after") ?? NaN);
-      return { what: "later", afterMs: asked > 0 ? asked * 1_000 : 5_000, why };
+      return { what: "later", afterMs: pauseMs(response.headers, ctx.now()), why };
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
+      const why = error.message;
       // Its id tells the receiver that it is the same one again.
-      return { what: "later", afterMs: 5_000, why: error.message };
+      return lasting.has(error.reason)
+        ? { what: "refused", why }
+        : { what: "later", afterMs: 0, why };
     }
   },
 };

@@ -3,227 +3,153 @@
  * comes to it. What is to be said is written down before it is sent and each part again when it was,
  * so that a second message is sent only by a process that follows one killed between the two.
  */
-import { and, asc, eq, sql } from "drizzle-orm";
-import { v7 } from "uuid";
-import { channels, channelUpdates } from "../../../db/schema/channels.ts";
-import { asSystem, type Services, type TenantCtx, transact } from "../../context.ts";
+import type { Services, TenantCtx } from "../../context.ts";
+import { asSystem } from "../../context.ts";
 import { Fault } from "../../errors.ts";
 import { told } from "../../log.ts";
-import { at } from "../../secrets/places.ts";
-import type { Adapter, Heard, OpenChannel, Part, Payload } from "./adapter.ts";
-import { answer } from "./answers.ts";
+import { type Adapter, type Delivery, Heard, type OpenChannel, type Part } from "./adapter.ts";
+import { answer, NO_ANSWER } from "./answers.ts";
 import type { Chat } from "./arrivals.ts";
+import {
+  finish,
+  handOver,
+  type Held,
+  hold,
+  insisting,
+  keeping,
+  Lost,
+  MOST_ATTEMPTS,
+  note,
+  postpone,
+  requireHeld,
+} from "./holds.ts";
 import { adapterOf } from "./kinds.ts";
+import { opened } from "./openings.ts";
 
-const HOLD_MS = 60_000;
-const MOST_ATTEMPTS = 10;
-const LONGEST_PAUSE_MS = 10 * 60_000;
+/** What breaks on our side breaks again: nobody has to wait long for that. */
+const MOST_BREAKS = 3;
+const MOST_MOVES = 3;
+const TYPING_MS = 4_500;
 
-type Update = {
-  id: string;
-  payload: Payload;
-  reply: Part[] | null;
-  sentParts: number;
-  attempts: number;
-};
-type Held = { ctx: TenantCtx; holder: string; update: Update };
+type At = { held: Held; adapter: Adapter; channel: OpenChannel; heard: Heard };
+/** Asked before the chat's next update is begun. */
+type IsOver = () => boolean;
 
-const after = (ms: number) => sql`now() + make_interval(secs => ${ms / 1_000})`;
-const view = {
-  id: channelUpdates.id,
-  payload: channelUpdates.payload,
-  reply: channelUpdates.reply,
-  sentParts: channelUpdates.sentParts,
-  attempts: channelUpdates.attempts,
-};
-
-/** The chat's oldest update, ours for a while; null when there is none, or it is somebody's or not due. */
-function hold(
-  ctx: TenantCtx,
-  { channelId, chatKey }: Chat,
-  holder: string,
-): Promise<Update | null> {
-  return transact(ctx, async (ctx) => {
-    const [oldest] = await ctx.db.select({
-      id: channelUpdates.id,
-      isFree: sql<boolean>`coalesce(${channelUpdates.heldUntil} < now(), true)
-        and ${channelUpdates.dueAt} <= now()`,
-    }).from(channelUpdates).where(and(
-      eq(channelUpdates.tenantId, ctx.tenantId),
-      eq(channelUpdates.channelId, channelId),
-      eq(channelUpdates.chatKey, chatKey),
-      eq(channelUpdates.state, "received"),
-    )).orderBy(asc(channelUpdates.position)).limit(1).for("update");
-    if (!oldest?.isFree) return null;
-    const [update] = await ctx.db.update(channelUpdates).set({
-      holder,
-      heldUntil: after(HOLD_MS),
-      attempts: sql`${channelUpdates.attempts} + 1`,
-    }).where(and(eq(channelUpdates.tenantId, ctx.tenantId), eq(channelUpdates.id, oldest.id)))
-      .returning(view);
-    return update ?? null;
-  });
-}
-
-type Columns = Pick<
-  typeof channelUpdates.$inferInsert,
-  "state" | "reply" | "sentParts" | "failure" | "holder"
->;
-type Change = Partial<Columns> & {
-  heldUntil?: ReturnType<typeof after> | null;
-  dueAt?: ReturnType<typeof after>;
-};
-
-/** Writes something of an update that is still ours; throws Lost when it is not. */
-async function note({ ctx, holder, update }: Held, set: Change): Promise<void> {
-  const rows = await transact(ctx, (ctx) =>
-    ctx.db.update(channelUpdates).set(set).where(and(
-      eq(channelUpdates.tenantId, ctx.tenantId),
-      eq(channelUpdates.id, update.id),
-      eq(channelUpdates.holder, holder),
-      eq(channelUpdates.state, "received"),
-    )).returning({ id: channelUpdates.id }));
-  if (rows.length === 0) throw new Lost();
-}
-
-class Lost extends Error {
-  override name = "Lost";
-}
-
-const released = { holder: null, heldUntil: null };
-
-/** Tries again later, or not at all any more. */
-async function postpone(held: Held, why: string, afterMs?: number) {
-  const { attempts } = held.update;
-  if (attempts >= MOST_ATTEMPTS) {
-    held.ctx.log("warn", "an update was given up", { update: held.update.id, why });
-    return await note(held, { state: "failed", failure: why.slice(0, 500), ...released });
-  }
-  const pauseMs = afterMs ?? Math.min(LONGEST_PAUSE_MS, 1_000 * 2 ** attempts);
-  await note(held, { dueAt: after(pauseMs), failure: why.slice(0, 500), ...released });
-}
-
-async function openChannel(ctx: TenantCtx, id: string) {
-  const [row] = await transact(ctx, (ctx) =>
-    ctx.db.select({
-      id: channels.id,
-      teamId: channels.teamId,
-      kind: channels.kind,
-      apiRoot: channels.apiRoot,
-      botName: channels.botName,
-      token: channels.token,
-      secret: channels.secret,
-      isActive: channels.isActive,
-    }).from(channels).where(and(eq(channels.tenantId, ctx.tenantId), eq(channels.id, id))));
-  if (!row?.isActive) return null;
-  const { kind, isActive: _, ...rest } = row;
-  const token = row.token === null
-    ? null
-    : await ctx.secrets.open(ctx, at(channels.token, id), row.token);
-  const secret = await ctx.secrets.open(ctx, at(channels.secret, id), row.secret);
-  return { kind, channel: { ...rest, token, secret } };
-}
-
-/** What is to be sent, written down before anything of it is: with the conversation it belongs to. */
-async function prepared(held: Held, adapter: Adapter, channel: OpenChannel, heard: Heard) {
-  let { reply } = held.update;
-  if (reply) return reply;
-  void adapter.working?.(held.ctx, channel, heard.place).catch(() => {});
-  await answer(held.ctx, channel.teamId, heard, async (ctx, { text, isMarkdown }) => {
-    const parts = text.trim() === "" ? [] : adapter.divide(text, isMarkdown);
-    await note({ ...held, ctx }, { reply: parts });
-    reply = parts;
-  });
-  return reply ?? [];
-}
-
-/** Sends what is left of the answer; false when it has to wait. */
-async function deliver(held: Held, adapter: Adapter, channel: OpenChannel, heard: Heard) {
-  const parts = await prepared(held, adapter, channel, heard);
-  let { place } = heard;
-  for (let sent = held.update.sentParts; sent < parts.length; sent++) {
-    const part = parts[sent] ?? {};
-    const id = `${held.update.id}-${sent}`;
-    let delivery = await adapter.send(held.ctx, channel, place, part, id);
-    if (delivery.what === "moved") {
-      place = delivery.place;
-      delivery = await adapter.send(held.ctx, channel, place, part, id);
-    }
-    if (delivery.what === "later") {
-      await postpone(held, delivery.why, delivery.afterMs);
-      return false;
-    }
-    const failure = "why" in delivery ? { failure: delivery.why.slice(0, 500) } : {};
-    if (delivery.what === "gone") {
-      await note(held, { state: "done", ...failure, ...released });
-      return true;
-    }
-    await note(held, { sentParts: sent + 1, heldUntil: after(HOLD_MS), ...failure });
-  }
-  await note(held, { state: "done", ...released });
-  return true;
-}
-
-/** Keeps what is held while its process lives. */
-function keeping(held: Held): () => void {
-  const renew = () =>
-    note(
-      { ...held, ctx: { ...held.ctx, frame: { open: false, committed: [] } } },
-      { heldUntil: after(HOLD_MS) },
-    ).catch(() => {});
-  const timer = setInterval(renew, HOLD_MS / 3);
+/** Shows that an answer is on its way for as long as it is. */
+function showing({ held, adapter, channel, heard }: At): () => void {
+  const show = () => void adapter.working?.(held.hold.ctx, channel, heard.place).catch(() => {});
+  show();
+  const timer = setInterval(show, TYPING_MS);
   return () => clearInterval(timer);
 }
 
-/** One update of the chat; false when there is nothing (more) to do now. */
-async function workOne(services: Services, chat: Chat): Promise<boolean> {
-  const ctx = asSystem(services, chat.tenantId);
-  const holder = v7();
-  const update = await hold(ctx, chat, holder);
-  if (!update) return false;
-  const held = { ctx, holder, update };
-  const stop = keeping(held);
+/** What is to be sent, written down before anything of it is: with the conversation it belongs to. */
+async function prepared(at: At): Promise<Part[]> {
+  const { held, adapter, channel, heard } = at;
+  const { hold, update } = held;
+  if (update.reply) return update.reply;
+  let reply: Part[] = [];
+  const keep = async (
+    ctx: TenantCtx,
+    { text, isMarkdown }: { text: string; isMarkdown: boolean },
+  ) => {
+    const parts = adapter.divide(text, isMarkdown);
+    reply = parts.length > 0 ? parts : adapter.divide(NO_ANSWER, false); // There was nothing to see.
+    await note(held, { reply }, ctx);
+  };
+  const stop = heard.command ? () => {} : showing(at);
+  const isLast = (error: unknown) =>
+    update.attempts >= (error instanceof Fault ? MOST_ATTEMPTS : MOST_BREAKS);
   try {
-    const open = await openChannel(ctx, chat.channelId);
-    if (!open) {
-      await note(held, { state: "failed", failure: "The channel is not active", ...released });
-      return true;
-    }
-    const adapter = adapterOf(open.kind);
-    const heard = adapter.hear(open.channel, update.payload);
-    if (heard) return await deliver(held, adapter, open.channel, heard);
-    await note(held, { state: "done", ...released });
-    return true;
-  } catch (error) {
-    if (error instanceof Lost) return false;
-    if (error instanceof Fault) {
-      await postpone(held, error.message, 1_000 * (error.more.retryAfterSeconds ?? 1));
-      return false;
-    }
-    services.log("error", "an update could not be worked off", { error: told(error) });
-    await postpone(held, "It broke on our side").catch(() => {});
-    return false;
+    const ctx = { ...hold.ctx, requestId: update.id };
+    await answer(ctx, channel.teamId, heard, { keep, isLast, signal: hold.lost.signal });
   } finally {
     stop();
   }
+  return reply;
 }
 
-/** Works off a chat until nothing of it is due. */
-export async function workChat(services: Services, chat: Chat): Promise<void> {
-  while (await workOne(services, chat));
+/** Sends a part, after the chat to where it has moved. */
+async function sendPart(
+  { held, adapter, channel }: At,
+  number: number,
+  part: Part,
+  place: Heard["place"],
+): Promise<{ delivery: Exclude<Delivery, { what: "moved" }>; place: Heard["place"] }> {
+  const id = `${held.update.id}-${number}`;
+  for (let moves = 0; moves <= MOST_MOVES; moves++) {
+    await requireHeld(held);
+    const delivery = await adapter.send(held.hold.ctx, channel, place, part, id);
+    if (delivery.what !== "moved") return { delivery, place };
+    place = delivery.place;
+  }
+  return { delivery: { what: "refused", why: "The chat moves on and on" }, place };
 }
 
-const CHATS = 20;
+/** Sends what is left of the answer, and goes on to the next update. */
+async function deliver(at: At, isOver: IsOver): Promise<Held | null> {
+  const { held } = at;
+  const parts = await prepared(at);
+  const nothing = { payload: {}, reply: null }; // What people said is kept with the conversation.
+  let { place } = at.heard;
+  let failure: string | null = null;
+  for (let sent = held.update.sentParts; sent < parts.length; sent++) {
+    const part = await sendPart(at, sent, parts[sent] ?? {}, place);
+    const { delivery } = part;
+    place = part.place;
+    if ("why" in delivery) failure = delivery.why.slice(0, 500);
+    if (delivery.what === "later") {
+      return await postpone(held, delivery.why, { askedMs: delivery.afterMs });
+    }
+    if (delivery.what === "refused") return await finish(held, { state: "failed", failure });
+    if (delivery.what === "gone") return await finish(held, { state: "done", failure, ...nothing });
+    const progress = { sentParts: sent + 1, attempts: 1, failure };
+    if (sent + 1 < parts.length) await insisting(() => note(held, progress));
+  }
+  const done = { state: "done" as const, sentParts: parts.length, failure, ...nothing };
+  return await insisting(() => finish(held, done, isOver()));
+}
 
-/** One round over the chats that have something due, wherever it came in; answers how many there were. */
-export async function workDue(services: Services): Promise<number> {
-  const rows = await services.database.query(sql`select * from chats_due(${CHATS})`);
-  await Promise.all(rows.map((row) =>
-    workChat(services, {
-      tenantId: String(row.tenant_id),
-      channelId: String(row.channel_id),
-      chatKey: String(row.chat_key),
-    })
-  ));
-  return rows.length;
+async function tried(held: Held, isOver: IsOver): Promise<Held | null> {
+  const { ctx, chat } = held.hold;
+  const open = await opened(ctx, chat.channelId);
+  if (!open?.isInUse) {
+    return await finish(held, {
+      state: "failed",
+      failure: "The channel or its team is not in use",
+    });
+  }
+  const heard = Heard.safeParse(held.update.payload).data;
+  if (!heard) return await finish(held, { state: "failed", failure: "It cannot be read" });
+  const { kind, channel } = open;
+  return await deliver({ held, adapter: adapterOf(kind), channel, heard }, isOver);
+}
+
+/** One update; answers the next, which is held too, or null. */
+async function workOne(held: Held, isOver: IsOver): Promise<Held | null> {
+  const { ctx, lost } = held.hold;
+  try {
+    return await tried(held, isOver);
+  } catch (error) {
+    if (error instanceof Lost || lost.signal.aborted) return null;
+    if (error instanceof Fault) {
+      if (error.reason === "process.ending") return await handOver(held).then(() => null);
+      const askedMs = 1_000 * (error.more.retryAfterSeconds ?? 0);
+      return await postpone(held, error.message, { askedMs });
+    }
+    ctx.log("error", "an update could not be worked off", { error: told(error) });
+    return await postpone(held, "It broke on our side", { most: MOST_BREAKS });
+  }
+}
+
+/** Works off a chat until nothing of it is due, or `isOver`. */
+export async function workChat(services: Services, chat: Chat, isOver: IsOver): Promise<void> {
+  const first = await hold(asSystem(services, chat.tenantId), chat);
+  if (!first) return;
+  const stop = keeping(first);
+  try {
+    for (let held: Held | null = first; held;) held = await workOne(held, isOver);
+  } finally {
+    stop();
+  }
 }
