@@ -46,6 +46,9 @@ const chosen: Record<string, Record<string, () => unknown>> = {
     ends_at: () => null,
     is_holding: () => true,
   },
+  // What an answer shows of these is short.
+  api_keys: { hint: () => "last" },
+  identity_providers: { secret_fingerprint: () => "fingerprint" },
   client_access: { network: () => "203.0.113.0/24", api_key_id: () => null },
   sso_flows: { expires_at: () => new Date(Date.now() + 600_000), state: () => "coded" },
   invitations: { accepted_at: () => null, revoked_at: () => null },
