@@ -3,7 +3,7 @@ import { newKey } from "../../src/access/key_text.ts";
 import { settled } from "../../src/teams/admission.ts";
 import type { Principal } from "../../src/context.ts";
 import { nobody } from "./attacks.ts";
-import { type Battlefield, type Report, strike } from "./campaign.ts";
+import { type Battlefield, blank, type Report, type Stance, strike } from "./campaign.ts";
 import { fingerprints } from "./catalogue.ts";
 import { type Call, type Json, withHeaders } from "./doors.ts";
 import { fresh } from "./examples/shape.ts";
@@ -121,6 +121,14 @@ function attackers({ h, keys, forged, theirs }: Battlefield, our: Served, teamKe
 /** Our own requests reach our upstream with its key, and are counted for our team alone. */
 async function control({ h }: Battlefield, our: Served, report: Report) {
   const from = h.asked.length;
+  const counted = async () => {
+    const [row] = await h.superuser(
+      "select admitted, settled from quota_counters where team_id = $1 and period = 'day'",
+      [our.team.id],
+    );
+    return { admitted: Number(row?.admitted ?? 0), settled: Number(row?.settled ?? 0) };
+  };
+  const before = await counted();
   for (const call of asking(our.model)) {
     const by = { authorization: `Bearer ${our.team.apiKey}` };
     const { url, init } = withHeaders(call, by);
@@ -133,23 +141,32 @@ async function control({ h }: Battlefield, our: Served, report: Report) {
   const isRight = ({ url, authorization }: Asked) =>
     url.startsWith(our.baseUrl) && authorization === `Bearer ${our.apiKey}`;
   if (sent.length !== 3 || !sent.every(isRight)) report.failures.push("Our upstream was not asked");
-  const [row] = await h.superuser(
-    "select admitted, settled from quota_counters where team_id = $1 and period = 'day'",
-    [our.team.id],
-  );
-  if (Number(row?.admitted) !== 3 || Number(row?.settled) !== 3) {
-    report.failures.push(`Our quota counts ${row?.admitted} requests, ${row?.settled} settled`);
+  const after = await counted();
+  const [admitted, done] = [after.admitted - before.admitted, after.settled - before.settled];
+  if (admitted !== 3 || done !== 3) {
+    report.failures.push(`Our quota counts ${admitted} requests, ${done} settled`);
   }
 }
 
-/** The attacks, after our own requests were let in. */
-export async function gatewayCampaign(field: Battlefield): Promise<Report> {
-  const { h, ours, theirs, canary } = field;
-  const report: Report = { attacks: 0, ways: new Map(), breaches: [], failures: [] };
+/** Both sides' teams, and one of theirs that names our model among its own. */
+export async function gatewayFront({ h, ours, theirs, canary }: Battlefield) {
   const our = await served(h, ours, canary);
   const their = await served(h, theirs, "their-own");
   const listing = await served(h, theirs, "their-other", [our.model, their.model]);
+  return { our, their, listing };
+}
+type Front = Awaited<ReturnType<typeof gatewayFront>>;
+
+/** The attacks in one stance, after our own requests were let in. */
+export async function gatewayCampaign(
+  field: Battlefield,
+  { our, their, listing }: Front,
+  stance: Stance,
+): Promise<Report> {
+  const { h, ours, canary } = field;
+  const report = blank();
   h.lines.length = 0;
+  await stance.enter(h);
   await control(field, our, report);
   const known: Ours = { ids: new Set(await idsOf(h, ours.tenantId)), secrets: [canary] };
   const before = await fingerprints(h.superuser, h.tables, ours.tenantId);
@@ -159,7 +176,7 @@ export async function gatewayCampaign(field: Battlefield): Promise<Report> {
     for (const { way, calls, twins = [] } of waysTo(our, ours, their)) {
       for (const [place, call] of calls.entries()) {
         const twin = isListing ? undefined : twins[place];
-        await strike(field, report, call.url.split("?")[0] ?? "", {
+        await strike(field, report, stance, call.url.split("?")[0] ?? "", {
           way: `${way} by ${who}`,
           call: withHeaders(call, headers),
           as,
@@ -170,6 +187,7 @@ export async function gatewayCampaign(field: Battlefield): Promise<Report> {
     }
   }
   await settled(h.w.process);
+  await stance.leave(h);
   const after = await fingerprints(h.superuser, h.tables, ours.tenantId);
   const changed = Object.keys(before).filter((table) => before[table] !== after[table]);
   if (changed.length > 0) report.breaches.push(`The gateway let them change our ${changed}`);

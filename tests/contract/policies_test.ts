@@ -144,11 +144,13 @@ async function touching(name: string): Promise<Set<string>> {
 }
 const touched = new Map<string, string>();
 
-Deno.test("the probe finds nothing while every policy stands", async () => {
+Deno.test("neither the probe nor the attacks find anything while every policy stands", async () => {
   for (const { table: name, command } of await policies(field)) {
     const there = table(name);
     if (there && !everyones.has(name)) assert.equal(await probe(field, there, command), null, name);
   }
+  const entry = ({ path }: { path: string }) => /^identity\.(users|apiKeys)\./.test(path);
+  assert.deepEqual(await breaches({ entry, way: reaching, isShort: true }), []);
 });
 
 /** What a short campaign finds; that ours cannot even do their own work is a find too. */
