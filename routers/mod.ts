@@ -1,4 +1,5 @@
 /** The whole API: every procedure under its domain. */
+import { chatRouter } from "./chat.ts";
 import { identity } from "./identity.ts";
 import { platforms } from "./platforms.ts";
 import { trpcReadings } from "./procedures.ts";
@@ -10,6 +11,7 @@ export const appRouter = router({
   identity,
   platforms,
   teams,
+  chat: chatRouter,
   audit: auditRouter,
   events: eventsRouter,
 });

@@ -62,6 +62,8 @@ export type Round = {
   name: string;
   everyMs: number;
   work: (services: Services) => Promise<unknown>;
+  /** Resolves when what `work` has begun is through. */
+  rest?: (services: Services) => Promise<void>;
 };
 
 /** Does a round once. A failure is written down, and the next round tries again. */

@@ -10,6 +10,7 @@ import { rounds } from "./rounds.ts";
 import { announce, ANNOUNCE_MS, depart } from "./secrets/instances.ts";
 import { services } from "./services.ts";
 import { startFailure } from "./start_failures.ts";
+import { chatsAtRest, closeDesk } from "./teams/channels/desks.ts";
 import { windUp } from "./teams/gateway/exchanges.ts";
 import { ROOT_TENANT } from "./topics.ts";
 
@@ -43,13 +44,18 @@ async function start() {
   if (Deno.env.get("DENO_DEPLOYMENT_ID")) {
     Deno.cron("maintenance", "17 * * * *", async () => void await maintainHourly(process));
     for (const round of rounds) {
-      Deno.cron(round.name, "* * * * *", async () => void await once(process, round));
+      Deno.cron(round.name, "* * * * *", async () => {
+        await once(process, round);
+        await round.rest?.(process); // The process may be put to sleep when this ends.
+      });
     }
   } else {
     const stopJobs = startJobs(process, rounds);
     stopOnSignal(async () => {
       stopJobs();
+      closeDesk(process);
       await windUp(process, WIND_UP_MS);
+      await chatsAtRest(process); // A message that was sent is to be written down.
       await depart(asSystem(process, ROOT_TENANT), instance);
       await database.close(); // Waits for what is under way.
     });
