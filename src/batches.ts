@@ -5,6 +5,8 @@ export type BatchOptions = {
   most: number;
   /** Questions under way at once. */
   lanes: number;
+  /** Whether a failure is everybody's, whatever they asked: then nobody is asked for again. */
+  isEverybodys: (error: unknown) => boolean;
 };
 
 type Waiting<I, O> = {
@@ -16,36 +18,28 @@ type Waiting<I, O> = {
 export type Batcher<I, O> = {
   /** The item's own answer. Who comes alone is asked for at once. */
   ask(item: I): Promise<O>;
-  /** Resolves when nothing is under way any more. */
-  idle(): Promise<void>;
 };
 
 /**
- * `run` answers as many as it was asked, in their order. When a question of several fails, each is
- * asked alone, so that one that cannot be answered takes no other with it.
+ * `run` answers as many as it was asked, in their order. When a question of several fails, its halves
+ * are asked, and theirs, so that one that cannot be answered takes no other with it.
  */
 export function batcher<I, O>(run: (items: I[]) => Promise<O[]>, o: BatchOptions): Batcher<I, O> {
   let waiting: Waiting<I, O>[] = [];
   let running = 0;
-  let idlers: (() => void)[] = [];
 
-  async function alone({ item, resolve, reject }: Waiting<I, O>) {
-    try {
-      const [answer] = await run([item]);
-      if (answer === undefined) throw new Error("A question of one was not answered");
-      resolve(answer);
-    } catch (error) {
-      reject(error);
-    }
-  }
-
-  async function together(batch: Waiting<I, O>[]) {
+  async function answer(batch: Waiting<I, O>[]): Promise<void> {
     try {
       const answers = await run(batch.map(({ item }) => item));
       if (answers.length !== batch.length) throw new Error("Not all of a question was answered");
       answers.forEach((answer, place) => batch[place]?.resolve(answer));
-    } catch {
-      for (const each of batch) await alone(each);
+    } catch (error) {
+      if (batch.length === 1 || o.isEverybodys(error)) {
+        return batch.forEach(({ reject }) => reject(error));
+      }
+      const half = Math.ceil(batch.length / 2);
+      await answer(batch.slice(0, half));
+      await answer(batch.slice(half));
     }
   }
 
@@ -54,27 +48,17 @@ export function batcher<I, O>(run: (items: I[]) => Promise<O[]>, o: BatchOptions
       const batch = waiting.slice(0, o.most);
       waiting = waiting.slice(o.most);
       running++;
-      const [first] = batch;
-      void (batch.length === 1 && first ? alone(first) : together(batch)).finally(() => {
+      void answer(batch).finally(() => {
         running--;
         next();
       });
     }
-    if (running > 0) return;
-    const told = idlers;
-    idlers = [];
-    for (const tell of told) tell();
   }
 
   return {
     ask: (item) =>
       new Promise((resolve, reject) => {
         waiting.push({ item, resolve, reject });
-        next();
-      }),
-    idle: () =>
-      new Promise((resolve) => {
-        idlers.push(resolve);
         next();
       }),
   };

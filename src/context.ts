@@ -67,6 +67,11 @@ export type Ctx = Services & {
   addressOf?: (() => string) | undefined;
   /** The access token that was sent, as it was signed; null for a key. */
   presented?: (() => Promise<Issued | null>) | undefined;
+  /**
+   * Who asked, as they stand by now: for an answer that takes long. That the token has run out since
+   * does not matter, that a right has does.
+   */
+  again?: (() => Promise<Principal | null>) | undefined;
   userAgent: string | null;
   ifMatch: string | null;
   idempotencyKey: string | null;

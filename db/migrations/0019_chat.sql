@@ -50,12 +50,12 @@ grant select on teams, model_prices, channels to switchboard_worker;
 grant select, delete on channel_updates to switchboard_worker;
 grant select, insert, update on quota_counters, usage_days to switchboard_worker;
 grant select, insert, delete on quota_leases to switchboard_worker;
-grant insert on usage_logs to switchboard_worker;
+grant select, insert on usage_logs to switchboard_worker;
 do $$
 declare t text;
 begin
   foreach t in array array[
-    'teams', 'channels', 'channel_updates', 'quota_counters', 'usage_days', 'quota_leases'
+    'teams', 'channels', 'channel_updates', 'quota_counters', 'usage_days', 'quota_leases', 'usage_logs'
   ] loop
     execute format('create policy worker_reads on %I for select to switchboard_worker using (true)', t);
   end loop;
@@ -91,75 +91,67 @@ end $$;
 
 -- Admits each request asked for, or says why not: `admitted`, `no_team` (none, or not active), `no_key` (revoked or
 -- over), `day`, `month` (that quota is used up). `*_left` is what is left after the request; null: without end.
--- Asked again with the same lease, as after a lost answer, it is admitted still and counted once.
+-- Asked again with the same lease, as after a lost answer, it is admitted still and counted once, settled or not.
 create function chat_admit(asked jsonb)
 returns table (
   place integer, verdict text, day_quota integer, day_left bigint, month_quota integer, month_left bigint,
   day_ends timestamptz, month_ends timestamptz
 ) language plpgsql volatile security definer set search_path = pg_catalog, public as $$
 declare
-  wanted integer;
-  held integer;
+  standing jsonb;
 begin
-  select 2 * count(distinct (t.tenant_id, t.id)) into wanted
-  from jsonb_to_recordset(asked) as a (tenant uuid, team uuid)
-  join teams t on t.tenant_id = a.tenant and t.id = a.team and t.is_active;
-  for tries in 1 .. 2 loop
-    with mine as (
-      select distinct t.tenant_id, t.id, local_day(now(), n.time_zone) as day_on
-      from jsonb_to_recordset(asked) as a (tenant uuid, team uuid)
-      join teams t on t.tenant_id = a.tenant and t.id = a.team and t.is_active
-      join tenants n on n.id = a.tenant
-    ), locked as materialized (
-      select 1 from quota_counters c join mine m on c.tenant_id = m.tenant_id and c.team_id = m.id
-        and ((c.period = 'day' and c.starts_on = m.day_on)
-          or (c.period = 'month' and c.starts_on = date_trunc('month', m.day_on)::date))
-      order by c.tenant_id, c.team_id, c.period, c.starts_on for update of c
-    )
-    select count(*) into held from locked;
-    exit when held = wanted;
-    insert into quota_counters (tenant_id, team_id, period, starts_on)
-    select m.tenant_id, m.id, p.period, case p.period when 'day' then m.day_on else date_trunc('month', m.day_on)::date end
-    from (
-      select distinct t.tenant_id, t.id, local_day(now(), n.time_zone) as day_on
-      from jsonb_to_recordset(asked) as a (tenant uuid, team uuid)
-      join teams t on t.tenant_id = a.tenant and t.id = a.team and t.is_active
-      join tenants n on n.id = a.tenant
-    ) m cross join (values ('day'), ('month')) p (period)
-    order by 1, 2, 3, 4 on conflict do nothing;
-  end loop;
+  -- Which counters they are is said once, so that what is locked is what is counted, whatever changes meanwhile.
+  select coalesce(jsonb_agg(jsonb_build_object('tenant', d.tenant, 'team', d.team, 'zone', d.zone,
+    'day_on', d.day_on, 'month_on', date_trunc('month', d.day_on)::date)), '[]') into standing
+  from (
+    select a.tenant, a.team, n.time_zone as zone, local_day(now(), n.time_zone) as day_on
+    from (select distinct a.tenant, a.team from jsonb_to_recordset(asked) as a (tenant uuid, team uuid)) a
+    join teams t on t.tenant_id = a.tenant and t.id = a.team and t.is_active
+    join tenants n on n.id = a.tenant
+  ) d;
+
+  -- One way to every lock, in their order, for a counter that is there and one that is made: an update that never
+  -- changes anything still locks. Two ways would let two wait for each other on a new day.
+  insert into quota_counters as c (tenant_id, team_id, period, starts_on)
+  select s.tenant, s.team, p.period, case p.period when 'day' then s.day_on else s.month_on end
+  from jsonb_to_recordset(standing) as s (tenant uuid, team uuid, day_on date, month_on date)
+  cross join (values ('day'), ('month')) p (period)
+  order by 1, 2, 3, 4
+  on conflict (tenant_id, team_id, period, starts_on) do update set admitted = c.admitted where false;
 
   -- The counters are ours until this transaction ends: what is read of them now stays so.
   return query
   with item as (
-    select a.*, t.daily_quota, t.monthly_quota, t.id is not null as has_team,
-      k.id is not null or a.key is null as has_key, l.id is not null as is_known, local_day(now(), n.time_zone) as day_on, n.time_zone as zone
+    select a.*, s.zone, s.day_on, s.month_on, t.daily_quota, t.monthly_quota, t.id is not null as has_team,
+      k.id is not null or a.key is null as has_key, l.id is not null or u.id is not null as is_known
     from jsonb_to_recordset(asked) as a (
       place integer, tenant uuid, team uuid, key uuid, lease uuid, session uuid, "user" text, endpoint text,
       model text, tokens integer, request text, seconds integer)
-    left join teams t on t.tenant_id = a.tenant and t.id = a.team and t.is_active
-    left join tenants n on n.id = a.tenant
+    left join jsonb_to_recordset(standing) as s (tenant uuid, team uuid, zone text, day_on date, month_on date)
+      on s.tenant = a.tenant and s.team = a.team
+    left join teams t on t.tenant_id = s.tenant and t.id = s.team and t.is_active
     left join api_keys k on k.tenant_id = a.tenant and k.id = a.key and k.revoked_at is null
       and coalesce(k.expires_at > now(), true)
     left join quota_leases l on l.tenant_id = a.tenant and l.id = a.lease
+    left join lateral (select g.id from usage_logs g where g.tenant_id = a.tenant and g.id = a.lease limit 1) u on true
   ), ranked as (
-    select i.*, d.admitted as day_used, m.admitted as month_used,
-      date_trunc('month', i.day_on)::date as month_on,
+    select i.*, case when i.daily_quota is not null then greatest(i.daily_quota - d.admitted, 0) end as day_room,
+      case when i.monthly_quota is not null then greatest(i.monthly_quota - m.admitted, 0) end as month_room,
       count(*) filter (where i.has_team and i.has_key and not i.is_known)
         over (partition by i.tenant, i.team order by i.place rows unbounded preceding) as rank
     from item i
     left join quota_counters d on d.tenant_id = i.tenant and d.team_id = i.team and d.period = 'day'
       and d.starts_on = i.day_on
     left join quota_counters m on m.tenant_id = i.tenant and m.team_id = i.team and m.period = 'month'
-      and m.starts_on = date_trunc('month', i.day_on)::date
+      and m.starts_on = i.month_on
   ), judged as (
     select r.*, case
       when r.is_known then 'known'
       when not r.has_team then 'no_team'
       when not r.has_key then 'no_key'
-      when r.month_used + r.rank > r.monthly_quota then 'month'
-      when r.day_used + r.rank > r.daily_quota then 'day'
-      else 'admitted' end as verdict
+      when r.rank <= coalesce(least(r.day_room, r.month_room), r.rank) then 'admitted'
+      when coalesce(r.month_room <= r.day_room, r.day_room is null) then 'month'
+      else 'day' end as verdict
     from ranked r
   ), told as (
     select j.*, count(*) filter (where j.verdict = 'admitted')
@@ -181,8 +173,8 @@ begin
       j.month_on, now() + make_interval(secs => j.seconds)
     from judged j where j.verdict = 'admitted'
   )
-  select t.place, case t.verdict when 'known' then 'admitted' else t.verdict end, t.daily_quota, greatest(t.daily_quota - t.day_used - t.taken, 0),
-    t.monthly_quota, greatest(t.monthly_quota - t.month_used - t.taken, 0),
+  select t.place, case t.verdict when 'known' then 'admitted' else t.verdict end,
+    t.daily_quota, t.day_room - t.taken, t.monthly_quota, t.month_room - t.taken,
     local_midnight(t.day_on + 1, t.zone),
     local_midnight((t.month_on + interval '1 month')::date, t.zone)
   from told t;
@@ -213,7 +205,7 @@ begin
       l.month_on, l.admitted_at, l.model as requested, i.model, i.outcome, i.status, i.attempts,
       coalesce(i.input, l.input_tokens) as input, i.output, i.source, i.latency, i.first_byte, i.streamed
   ), priced as (
-    select g.*, (g.input::numeric * p.input_micros + g.output::numeric * p.output_micros) / 1000000 as cost
+    select g.*, (g.input::numeric * p.input_micros + g.output::numeric * p.output_micros) * 0.000001 as cost
     from gone g left join lateral (
       select p.input_micros, p.output_micros from model_prices p
       where p.model = g.model and p.starts_at <= g.admitted_at order by p.starts_at desc limit 1
@@ -229,9 +221,12 @@ begin
     from priced g
   ), counted as (
     update quota_counters c set settled = c.settled + s.n
-    from (select g.tenant_id, g.team_id, g.day_on, g.month_on, count(*) as n from gone g group by 1, 2, 3, 4) s
-    where c.tenant_id = s.tenant_id and c.team_id = s.team_id
-      and ((c.period = 'day' and c.starts_on = s.day_on) or (c.period = 'month' and c.starts_on = s.month_on))
+    from (
+      select g.tenant_id, g.team_id, 'day' as period, g.day_on as starts_on, count(*) as n from gone g group by 1, 2, 4
+      union all
+      select g.tenant_id, g.team_id, 'month', g.month_on, count(*) from gone g group by 1, 2, 4
+    ) s
+    where c.tenant_id = s.tenant_id and c.team_id = s.team_id and c.period = s.period and c.starts_on = s.starts_on
   ), summed as (
     insert into usage_days as u (
       tenant_id, id, team_id, day_on, model, api_key_id, user_id, requests, errors, input_tokens, output_tokens,
@@ -253,15 +248,12 @@ begin
   return n;
 end $$;
 
--- Settles leases past their time at the floor: their process ended before it could say what they came to.
-create function chat_settle_expired(most integer) returns integer language plpgsql volatile security definer
-set search_path = pg_catalog, public as $$
+-- Leases past their time, the longest first: their process ended before it could say what they came to.
+create function chat_expired(most integer, skipped integer) returns table (tenant_id uuid, id uuid, model text)
+language plpgsql stable security definer set search_path = pg_catalog, public as $$
 begin
-  return chat_settle((
-    select coalesce(jsonb_agg(jsonb_build_object(
-      'tenant', l.tenant_id, 'lease', l.id, 'model', l.model, 'outcome', 'lost', 'attempts', 0, 'output', 0,
-      'source', 'input_floor', 'streamed', false)), '[]')
-    from (select * from quota_leases where expires_at < now() order by expires_at limit least(most, 1000)) l));
+  return query select l.tenant_id, l.id, l.model from quota_leases l
+  where l.expires_at < now() order by l.expires_at, l.id limit least(most, 1000) offset skipped;
 end $$;
 
 -- A webhook names the channel alone.
@@ -339,7 +331,7 @@ declare f regprocedure;
 begin
   for f in select oid::regprocedure from pg_proc where pronamespace = 'public'::regnamespace and prosecdef
     and proowner <> 'switchboard_worker'::regrole and proname in (
-      'chat_admit', 'chat_settle', 'chat_settle_expired', 'channel_by_id', 'chats_due', 'api_key_by_id')
+      'chat_admit', 'chat_settle', 'chat_expired', 'channel_by_id', 'chats_due', 'api_key_by_id')
   loop
     execute format('alter function %s owner to switchboard_worker', f);
     execute format('revoke all on function %s from public', f);

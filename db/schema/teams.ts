@@ -230,6 +230,9 @@ export const usageLogs = pgTable("usage_logs", {
   foreignKey({ columns: [t.tenantId, t.teamId], foreignColumns: [teams.tenantId, teams.id] }),
   index("idx_usage_logs_team_id").on(t.tenantId, t.teamId, t.id),
   index("idx_usage_logs_session_id").on(t.tenantId, t.sessionId, t.id),
+  // Few are not answered, and they are what is looked for.
+  index("idx_usage_logs_outcome").on(t.tenantId, t.outcome, t.id)
+    .where(sql`outcome <> 'answered'`),
   tenantOnly,
 ]);
 

@@ -32,7 +32,8 @@ export type Asked = {
 
 export type Period = { limit: number | null; remaining: number | null; endsAt: Date };
 export type Quota = { day: Period; month: Period };
-export type Lease = { id: string; quota: Quota };
+/** `overAtMs`: when it is taken for lost, by this process' own clock. */
+export type Lease = { id: string; quota: Quota; overAtMs: number };
 
 /** What a request came to. */
 export type Settlement = {
@@ -45,7 +46,8 @@ export type Settlement = {
   inputTokens: number | null;
   outputTokens: number;
   source: UsageSource;
-  latencyMs: number;
+  /** Null: nobody saw its end. */
+  latencyMs: number | null;
   firstByteMs: number | null;
   isStreamed: boolean;
 };
@@ -65,12 +67,19 @@ export class QuotaExceeded extends Fault {
 
 type Row = Record<string, unknown>;
 type Settling = { tenantId: string; lease: string; settlement: Settlement };
-type Desk = { admit: Batcher<Row, Row>; settle: Batcher<Settling, true> };
+type Desk = {
+  admit: Batcher<Row, Row>;
+  settle: Batcher<Settling, true>;
+  /** Settlements that are not written yet. */
+  unwritten: Set<Promise<void>>;
+};
 
 /** One desk for a database, so that requests at the same moment share a round trip. */
 const desks = new WeakMap<Database, Desk>();
 
 const MOST = 200;
+/** Nobody's fault who asked: the database is away, or too much goes on there. */
+const isAway = (error: unknown) => error instanceof Fault && error.code === "Unavailable";
 
 function deskOf({ database }: Pick<Services, "database">): Desk {
   const known = desks.get(database);
@@ -80,17 +89,18 @@ function deskOf({ database }: Pick<Services, "database">): Desk {
     const rows = await database.query(sql`select * from chat_admit(${asked}::jsonb)`);
     const byPlace = new Map(rows.map((row) => [Number(row.place), row]));
     return items.map((_, place) => byPlace.get(place) ?? { verdict: "no_team" });
-  }, { most: MOST, lanes: 2 });
+  }, { most: MOST, lanes: 2, isEverybodys: isAway });
   const settle = batcher<Settling, true>(async (items) => {
     const done = JSON.stringify(items.map(rowOf));
     await database.query(sql`select chat_settle(${done}::jsonb)`);
     return items.map(() => true);
-  }, { most: MOST, lanes: 1 });
-  const desk = { admit, settle };
+  }, { most: MOST, lanes: 1, isEverybodys: isAway });
+  const desk = { admit, settle, unwritten: new Set<Promise<void>>() };
   desks.set(database, desk);
   return desk;
 }
 
+const wholeMs = (ms: number | null) => ms === null ? null : Math.round(ms);
 const rowOf = ({ tenantId, lease, settlement: s }: Settling): Row => ({
   tenant: tenantId,
   lease,
@@ -101,8 +111,8 @@ const rowOf = ({ tenantId, lease, settlement: s }: Settling): Row => ({
   input: s.inputTokens,
   output: s.outputTokens,
   source: s.source,
-  latency: Math.round(s.latencyMs),
-  first_byte: s.firstByteMs === null ? null : Math.round(s.firstByteMs),
+  latency: wholeMs(s.latencyMs),
+  first_byte: wholeMs(s.firstByteMs),
   streamed: s.isStreamed,
 });
 
@@ -127,6 +137,7 @@ const quotaOf = (row: Row): Quota => ({
  */
 export async function admit(ctx: TenantCtx, asked: Asked): Promise<Lease> {
   const id = v7();
+  const overAtMs = performance.now() + asked.leaseSeconds * 1_000;
   const row = await deskOf(ctx).admit.ask({
     tenant: ctx.tenantId,
     team: asked.teamId,
@@ -141,7 +152,7 @@ export async function admit(ctx: TenantCtx, asked: Asked): Promise<Lease> {
     seconds: asked.leaseSeconds,
   });
   const { verdict } = row;
-  if (verdict === "admitted") return { id, quota: quotaOf(row) };
+  if (verdict === "admitted") return { id, quota: quotaOf(row), overAtMs };
   if (verdict === "day" || verdict === "month") {
     throw new QuotaExceeded(verdict, quotaOf(row), ctx.now());
   }
@@ -151,36 +162,76 @@ export async function admit(ctx: TenantCtx, asked: Asked): Promise<Lease> {
   throw notFound("team");
 }
 
-const SETTLE_TRIES = 6;
+const LONGEST_PAUSE = 8;
 
-/** Settles a lease, off the caller's path. One that cannot be is settled at the floor once it is over. */
+/**
+ * Settles a lease, off the caller's path, however long the database is away. What cannot be settled
+ * before its lease is over is settled at the floor then.
+ */
 export function settle(ctx: TenantCtx, lease: Lease, settlement: Settlement): void {
-  const { tenantId, log } = ctx;
-  const item = { tenantId, lease: lease.id, settlement };
-  const attempt = async (tries: number): Promise<void> => {
-    try {
-      await deskOf(ctx).settle.ask(item);
-    } catch (error) {
-      if (tries === SETTLE_TRIES) return log("error", "not settled", { error: told(error) });
-      await backoff(tries + 4);
-      await attempt(tries + 1);
+  const { settle, unwritten } = deskOf(ctx);
+  const item = { tenantId: ctx.tenantId, lease: lease.id, settlement };
+  const write = async () => {
+    for (let tries = 5;; tries++) {
+      try {
+        return void await settle.ask(item);
+      } catch (error) {
+        if (isAway(error) && performance.now() < lease.overAtMs) {
+          await backoff(Math.min(tries, LONGEST_PAUSE));
+          continue;
+        }
+        return ctx.log("error", "not settled", { lease: lease.id, error: told(error) });
+      }
     }
   };
-  void attempt(1);
+  const writing = write().finally(() => unwritten.delete(writing));
+  unwritten.add(writing);
 }
 
-/** Resolves when what was settled so far is written. */
-export const settled = (services: Pick<Services, "database">): Promise<void> =>
-  deskOf(services).settle.idle();
+/** Resolves when every settlement of this process is written. */
+export async function settled(services: Pick<Services, "database">): Promise<void> {
+  const { unwritten } = deskOf(services);
+  while (unwritten.size > 0) await Promise.all(unwritten);
+}
 
 const SWEEP = 500;
+const floor: Omit<Settlement, "model"> = {
+  outcome: "lost",
+  status: null,
+  attempts: 0,
+  inputTokens: null,
+  outputTokens: 0,
+  source: "input_floor",
+  latencyMs: null,
+  firstByteMs: null,
+  isStreamed: false,
+};
 
-/** Settles every lease that is over, wherever; answers how many. Any number of processes may. */
-export async function settleExpired({ database }: Pick<Services, "database">): Promise<number> {
+/**
+ * Settles every lease that is over, whosever it was; answers how many. Any number of processes may.
+ * One that cannot be settled stays, and keeps no other from it.
+ */
+export async function settleExpired(services: Pick<Services, "database" | "log">): Promise<number> {
+  const { settle } = deskOf(services);
   let all = 0;
-  for (let n = SWEEP; n >= SWEEP; all += n) {
-    const [row] = await database.query(sql`select chat_settle_expired(${SWEEP}) as n`);
-    n = Number(row?.n);
+  let failed = 0;
+  for (let found = SWEEP; found === SWEEP;) {
+    const over = await services.database.query(
+      sql`select * from chat_expired(${SWEEP}, ${failed})`,
+    );
+    found = over.length;
+    const done = await Promise.allSettled(over.map(({ tenant_id, id, model }) =>
+      settle.ask({
+        tenantId: String(tenant_id),
+        lease: String(id),
+        settlement: { ...floor, model: String(model) },
+      })
+    ));
+    const errors = done.flatMap((one) => one.status === "rejected" ? [one.reason] : []);
+    const [error] = errors;
+    if (error) services.log("error", "not settled", { leases: errors.length, error: told(error) });
+    failed += errors.length;
+    all += found - errors.length;
   }
   return all;
 }

@@ -16,7 +16,7 @@ export function spelled(text: string): Spelled | null {
   return name === undefined ? null : { name: name.toLowerCase(), argument: argument.trim() };
 }
 
-const explained: Record<Command, string> = {
+const meanings: Record<Command, string> = {
   start: "begin",
   help: "what there is to say",
   status: "which model answers, and how much was said",
@@ -29,10 +29,14 @@ const isCommand = (name: string): name is Command => commands.some((command) => 
 const isOffered = (name: string, { effective }: Chatting): name is Command =>
   isCommand(name) && effective.commands.includes(name);
 
+/** The commands of these names that there are, each with what it does. */
+export const explained = (names: readonly string[]) =>
+  names.filter(isCommand).map((command) => ({ command, description: meanings[command] }));
+
 const help = ({ effective }: Chatting) =>
   [
     "Write what you want to know, or one of these:",
-    ...effective.commands.filter(isCommand).map((name) => `/${name} — ${explained[name]}`),
+    ...effective.commands.filter(isCommand).map((name) => `/${name} — ${meanings[name]}`),
   ].join("\n");
 
 /** Runs a command within a turn and answers what is said to the user. An unknown one gets help. */

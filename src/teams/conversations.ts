@@ -1,5 +1,5 @@
 /** A request within a conversation: what was said before goes before it, what is answered is kept. */
-import type { TenantCtx } from "../context.ts";
+import type { TenantCtx, TxCtx } from "../context.ts";
 import { invalid } from "../errors.ts";
 import { told } from "../log.ts";
 import { type Chatting, type Exchange, exchange } from "./gateway/exchanges.ts";
@@ -7,7 +7,12 @@ import { elementsOf, withMembers } from "./gateway/json_text.ts";
 import { type ChatRequest, readRequest } from "./gateway/requests.ts";
 import { begin, end, historyOf, type Said, type Turn } from "./turns.ts";
 
-export type Speaker = { platform: string; userId: string };
+export type Speaker = {
+  platform: string;
+  userId: string;
+  /** Done with the turn's end or not at all; told what was answered. */
+  keep?: (ctx: TxCtx, content: string) => Promise<void>;
+};
 /** `kept` resolves when what was said is written and the conversation may go on. */
 export type Spoken = Exchange & { sessionId: string; kept: Promise<void> };
 
@@ -61,7 +66,7 @@ function withHistory(request: ChatRequest, history: readonly Said[], model: stri
 export async function converse(
   ctx: TenantCtx,
   chatting: Chatting,
-  { platform, userId }: Speaker,
+  { platform, userId, keep }: Speaker,
   request: ChatRequest,
   signal: AbortSignal,
 ): Promise<Spoken> {
@@ -73,10 +78,11 @@ export async function converse(
     const text = withHistory(request, history, modelFor(turn, chatting));
     const whole = readRequest("chat.completions", text, chatting.effective);
     const it = await exchange(ctx, chatting, whole, { signal, sessionId, userId });
-    const kept = it.ended.then(async ({ outcome, model, said }) => {
-      const content = outcome === "failed" ? "" : said().text;
+    const kept = it.ended.then(async ({ outcome, model, said: all }) => {
+      const content = outcome === "failed" ? "" : all().text;
       const isPartial = outcome !== "answered";
-      await end(ctx, turn, content === "" ? null : { user, answer: { content, model, isPartial } });
+      const said = content === "" ? null : { user, answer: { content, model, isPartial } };
+      await end(ctx, turn, said, said && keep ? (ctx) => keep(ctx, content) : undefined);
     });
     kept.catch((error) => ctx.log("error", "a turn was not kept", { error: told(error) }));
     return { ...it, sessionId, kept };

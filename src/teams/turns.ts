@@ -143,11 +143,15 @@ export async function historyOf(
 
 export type Answer = { content: string; model: string; isPartial: boolean };
 
-/** Gives the conversation back, with what was said in the turn; with nothing where nothing came of it. */
+/**
+ * Gives the conversation back, with what was said in the turn; with nothing where nothing came of it.
+ * `also` is done with it or not at all.
+ */
 export async function end(
   ctx: TenantCtx,
   turn: Turn,
   said: { user: string; answer: Answer } | null,
+  also?: (ctx: TxCtx) => Promise<void>,
 ): Promise<void> {
   turn.stop();
   const { id: sessionId } = turn.session;
@@ -160,6 +164,7 @@ export async function end(
       ...said ? { totalMessageCount: sql`${chatSessions.totalMessageCount} + 2` } : {},
     }).where(and(own(ctx, sessionId), eq(chatSessions.turnId, turn.id)))
       .returning({ id: chatSessions.id });
+    await also?.(ctx);
     if (!said || held.length === 0) return; // Another turn has it by now.
     const { model, isPartial } = said.answer;
     const [user, content] = [storable(said.user), storable(said.answer.content)];

@@ -26,3 +26,9 @@ export const words = {
 
 export const commands = ["start", "help", "status", "clear", "model", "models"] as const;
 export type Command = typeof commands[number];
+
+/** A day of a calendar, as years of four digits can be compared and stored. */
+export const usageDay = z.iso.date("Give a day, like 2026-01-31").max(10)
+  .refine((day) => day >= "1970-01-01", "Give a day from 1970 on");
+/** A platform names its users as it likes. */
+export const usageUser = z.string().max(1_024, "Give at most 1,024 characters");

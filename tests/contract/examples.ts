@@ -8,8 +8,11 @@ import { groups } from "./examples/groups.ts";
 import { keys } from "./examples/keys.ts";
 import { people } from "./examples/people.ts";
 import { type Example, fresh, type Make, secret } from "./examples/shape.ts";
+import { settings } from "./examples/settings.ts";
 import { sso } from "./examples/sso.ts";
+import { teams } from "./examples/teams.ts";
 import { tenants } from "./examples/tenants.ts";
+import { usage } from "./examples/usage.ts";
 import { type House, platform, type Side } from "./house.ts";
 
 export type { Example };
@@ -177,7 +180,10 @@ export const examples: Readonly<Record<string, Make>> = {
   ...groups,
   ...access,
   ...sso,
+  ...teams,
+  ...settings,
   ...trail,
+  ...usage,
 };
 
 /** The example of a procedure; says what to do where there is none. */

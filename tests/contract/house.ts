@@ -13,7 +13,7 @@ import { environment, type Person, world } from "../kit.ts";
 import { getTableColumns } from "drizzle-orm";
 import { toSnakeCase } from "drizzle-orm/casing";
 import { PgColumn } from "drizzle-orm/pg-core";
-import { belongsTo, type Table, tables } from "./catalogue.ts";
+import { belongsTo, everyones, type Table, tables } from "./catalogue.ts";
 import { drizzleTables, fill, type RowMaker } from "./rows.ts";
 import { tapped } from "./tap.ts";
 
@@ -29,6 +29,9 @@ export type Side = { tenantId: string; boss: Person; password: string; email: st
 
 export type House = Awaited<ReturnType<typeof house>>;
 
+/** What was asked of a far side, and with which credential. */
+export type Asked = { url: string; authorization: string };
+
 /** A world on a tapped database, its log kept. */
 export async function house() {
   const lines: string[] = [];
@@ -40,10 +43,14 @@ export async function house() {
   });
   // Nobody is slowed down here, and no provider is asked: an attack must not pass for its noise.
   const { take } = w.process.limiter;
+  const asked: Asked[] = [];
   let turn = 0;
   Object.assign(w.process, {
-    limiter: { take: (limit: Limit, key: string) => take(limit, `${key}:${turn++}`) },
-    outbound: provider,
+    limiter: {
+      take: (limit: Limit, key: string) => take(limit, `${key}:${turn++}`),
+      agrees: () => true,
+    },
+    outbound: farSide(asked),
   });
   const all = await tables(superuser);
   const side = async (parent: string, name: string): Promise<Side> => {
@@ -62,18 +69,23 @@ export async function house() {
     password: "",
     email: "",
   };
-  return { w, tap, superuser, tables: all, lines, side, root, close: w.close };
+  return { w, tap, superuser, tables: all, lines, asked, side, root, close: w.close };
 }
 
-/** Answers as a provider's token endpoint does, whatever is asked. */
-const provider: Outbound = () =>
-  Promise.resolve(Response.json({
+/** Answers as a provider's token endpoint does and as a model, whatever is asked, and notes that. */
+const farSide = (asked: Asked[]): Outbound => (url, { headers } = {}) => {
+  const authorization = new Headers(headers).get("authorization") ?? "";
+  asked.push({ url: String(url), authorization });
+  return Promise.resolve(Response.json({
     access_token: `provider-token-${crypto.randomUUID()}`,
     refresh_token: `provider-refresh-${crypto.randomUUID()}`,
     token_type: "bearer",
     expires_in: 3600,
     sub: crypto.randomUUID(),
+    choices: [{ index: 0, message: { role: "assistant", content: `Heard at ${url}` } }],
+    usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
   }));
+};
 
 /** A platform of the catalogue, made by the operator, active. */
 export async function platform({ w }: House, more: Record<string, unknown> = {}) {
@@ -133,7 +145,7 @@ export async function idsOf({ superuser, tables }: House, tenantId: string): Pro
   for (const table of tables) {
     const mine = belongsTo(table);
     if (
-      !mine || table.name === "platforms" ||
+      !mine || everyones.has(table.name) ||
       !table.columns.some(({ name, type }) => name === "id" && type === "uuid")
     ) continue;
     const rows = await superuser(`select id from "${table.name}" where ${mine}`, [tenantId]);

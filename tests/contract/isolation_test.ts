@@ -1,6 +1,6 @@
 /** Nobody of another tenant sees a byte or changes a row of ours: tried in every way we know of. */
 import assert from "node:assert/strict";
-import { placeOf } from "./doors.ts";
+import { placesOf } from "./doors.ts";
 import {
   type Battlefield,
   battlefield,
@@ -9,7 +9,8 @@ import {
   routesCampaign,
 } from "./campaign.ts";
 import { belongsTo } from "./catalogue.ts";
-import { entries } from "./house.ts";
+import { gatewayCampaign, siblingCampaign } from "./gateway_attacks.ts";
+import { entries, house } from "./house.ts";
 import { withoutTenantPredicates } from "./tap.ts";
 
 const isProof = Deno.env.get("PROVE") === "1";
@@ -59,12 +60,17 @@ async function atWar(bend: (field: Battlefield) => Promise<void> | void, which: 
     const way = which === "" ? isInShare : isWorthIt;
     const report = await campaign(field, isProof ? {} : { way });
     const routes = await routesCampaign(field);
+    const gateway = await gatewayCampaign(field);
     assertHeld(report, isWhole);
+    assertNone(gateway.breaches, "Something of ours got out by the gateway");
+    assertNone(gateway.failures, "Our own requests of the gateway stopped working");
+    assert.ok(gateway.attacks >= 300, `the gateway was attacked ${gateway.attacks} times only`);
     assertNone(routes.breaches, "Something of ours got out by a route");
     assertNone(routes.failures, "Our own routes stopped working");
-    const places = entries.filter(placeOf).length + routes.routes;
+    const places = entries.flatMap(placesOf).length + routes.routes;
+    const attacks = report.attacks + routes.attacks + gateway.attacks;
     console.log(
-      `isolation${which}: ${report.attacks + routes.attacks} attacks on ${entries.length} ` +
+      `isolation${which}: ${attacks} attacks on ${entries.length} ` +
         `procedures and ${places} routes, 0 succeeded`,
     );
   } finally {
@@ -73,6 +79,13 @@ async function atWar(bend: (field: Battlefield) => Promise<void> | void, which: 
 }
 
 Deno.test("every procedure and route keeps another tenant out", () => atWar(() => {}, ""));
+
+Deno.test("a team's key chats as no other team of its tenant", async () => {
+  const h = await house();
+  const side = await h.side(h.root.tenantId, "Harbour Bakery");
+  assertNone(await siblingCampaign(h, side), "Another team was reached");
+  await h.close();
+});
 
 Deno.test("the policies hold alone, with the tenant predicates taken out of every query", () =>
   atWar(({ h }) => {

@@ -46,9 +46,9 @@ Deno.test("maintain makes the months to come and drops only what is past its ret
   }
   await asOwner(`drop table audit_entries_${monthOf(3)}; drop table events_${monthOf(2)}`);
   for (const ago of [16, 13]) await makeOld("audit_entries", ago);
-  for (const ago of [6, 3]) await makeOld("events", ago);
+  for (const ago of [6, 2]) await makeOld("events", ago); // On a 30th three months may be over 90 days.
   await maintain(w.process);
-  const kept = [`audit_entries_${monthOf(-13)}`, `events_${monthOf(-3)}`];
+  const kept = [`audit_entries_${monthOf(-13)}`, `events_${monthOf(-2)}`];
   assert.deepEqual(await partitions(), [...now, ...kept].sort());
   await w.close();
 });
@@ -75,7 +75,7 @@ Deno.test("drop_old_partitions and ensure_partitions are all the service may do 
   assert.equal(row?.n, 0);
   await w.database.query(sql`select ensure_partitions(1000000)`);
   const made = (await partitions()).filter((name) => !before.includes(name));
-  assert.equal(made.length, 2 * 21, "24 months ahead at most");
+  assert.equal(made.length, 4 * 21, "24 months ahead at most");
   await w.close();
 });
 

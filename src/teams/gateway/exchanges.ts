@@ -1,6 +1,8 @@
 /** One request of a team from admission to settlement: let in, sent on, passed back, settled once. */
-import type { TenantCtx } from "../../context.ts";
-import { admit, type Lease, type Outcome, type Quota, settle } from "../admission.ts";
+import type { Database } from "../../../db/client.ts";
+import type { Services, TenantCtx } from "../../context.ts";
+import { Fault } from "../../errors.ts";
+import { admit, type Lease, type Outcome, type Quota, settle, settled } from "../admission.ts";
 import type { Effective } from "../effective.ts";
 import { type StreamEnd, tapped } from "./event_streams.ts";
 import type { ChatRequest } from "./requests.ts";
@@ -52,9 +54,38 @@ type Course = {
   signal: AbortSignal;
   /** That, or the end of its time. */
   stop: AbortSignal;
+  cut: (reason: Fault) => void;
   /** Nobody waits for either any more. */
   release: () => void;
 };
+
+/** What is under way in this process. */
+const underWay = new WeakMap<Database, Set<Course>>();
+
+function coursesOf({ database }: Pick<Services, "database">): Set<Course> {
+  const known = underWay.get(database);
+  if (known) return known;
+  const courses = new Set<Course>();
+  underWay.set(database, courses);
+  return courses;
+}
+
+const ending = () =>
+  new Fault("Unavailable", "process.ending", "This process ends: send it again", {
+    retryAfterSeconds: 1,
+  });
+
+/**
+ * Lets what is under way end by itself for so long and then cuts it off, as where an upstream breaks
+ * off. Resolves when all of it is settled.
+ */
+export async function windUp(services: Pick<Services, "database">, withinMs: number) {
+  const courses = coursesOf(services);
+  const timer = setTimeout(() => courses.forEach(({ cut }) => cut(ending())), withinMs);
+  while (courses.size > 0) await Promise.all([...courses].map(({ ended }) => ended.promise));
+  clearTimeout(timer);
+  await settled(services);
+}
 
 type Finish = {
   outcome: Outcome;
@@ -70,6 +101,7 @@ type Finish = {
 function finish(course: Course, { outcome, route, attempts, status, usage, said }: Finish) {
   const { ctx, lease, request, beganAt, firstByteMs } = course;
   course.release();
+  coursesOf(ctx).delete(course);
   settle(ctx, lease, {
     model: route.model,
     outcome,
@@ -122,6 +154,7 @@ export async function exchange(
     ended: Promise.withResolvers<Ended>(),
     ...bounded(signal, withinMs),
   };
+  coursesOf(ctx).add(course);
   try {
     const called = await callUpstreams(ctx, routes, request, course.stop);
     const { response, route } = called;
@@ -155,13 +188,15 @@ function bounded(signal: AbortSignal, withinMs: number) {
     clearTimeout(timer);
     signal.removeEventListener("abort", abort);
   };
-  return { signal, stop: stop.signal, release };
+  const cut = (reason: Fault) => stop.abort(reason);
+  return { signal, stop: stop.signal, cut, release };
 }
 
 /** Settles what nobody answered, and says what that is to the caller. */
 function failed(course: Course, error: unknown, first: Route): unknown {
   const { signal, stop, lease } = course;
-  const isLate = stop.aborted && !signal.aborted;
+  const isCut = stop.aborted && !signal.aborted;
+  const isLate = isCut && !(stop.reason instanceof Fault);
   const failure = isLate
     ? new UpstreamFailed("ProviderTimeout", LATE, first, 1)
     : error instanceof UpstreamFailed
@@ -176,7 +211,7 @@ function failed(course: Course, error: unknown, first: Route): unknown {
     usage: null,
     said: nothing,
   });
-  return failure ?? error;
+  return failure ?? (isCut ? stop.reason : error);
 }
 
 const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;

@@ -63,6 +63,7 @@ async function send(ctx: TenantCtx, request: ChatRequest, route: Route, signal: 
     },
     body: textFor(request, route),
     signal,
+    keepAlive: true,
     timeoutMs: upstream.timeoutMs,
     idleMs: upstream.idleMs,
     maxBytes: MAX_ANSWER_BYTES,
