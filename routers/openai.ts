@@ -14,7 +14,7 @@ import { type Chatting, type Exchange, exchange } from "../src/teams/gateway/exc
 import { modelsOf } from "../src/teams/gateway/models.ts";
 import { MAX_REQUEST_BYTES, readRequest } from "../src/teams/gateway/requests.ts";
 import { takeRate } from "../src/teams/rates.ts";
-import { readBytes } from "./json.ts";
+import { readBytes, requireJson } from "./json.ts";
 import { openAiErrorOf, quotaHeaders, rateHeaders, upstreamRefusal } from "./openai_errors.ts";
 import type { CtxHost } from "./proxy.ts";
 import { allowOf } from "./rest.ts";
@@ -38,10 +38,9 @@ async function entered<E extends Env>(c: Context<E>, host: CtxHost<E>): Promise<
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
 async function textOf(request: Request): Promise<string> {
-  const type = request.headers.get("content-type") ?? "";
-  if (type !== "" && !/^application\/([\w.+-]+\+)?json\b/i.test(type)) {
-    throw new Fault("UnsupportedMediaType", "body.media_type", "Send application/json");
-  }
+  // Plain HTTP clients leave it out; one that says something else means something else.
+  const type = request.headers.get("content-type");
+  if (type !== null) requireJson(type);
   try {
     return decoder.decode(await readBytes(request, MAX_REQUEST_BYTES));
   } catch (error) {
@@ -59,11 +58,15 @@ function userOf(header: string): string {
   throw invalid("X-Session-User", "Give the user's id in at most 255 characters");
 }
 
+/** Nobody reads it; 499 is what servers note for a client that did not wait. */
+const gone = () => new Response(null, { status: 499 });
+
 const isStatus = (status: number): status is ContentfulStatusCode => status >= 200 && status < 600;
 
 /** The exchange as an answer: its body as it came, unless it tells of what lies behind us. */
 function answered(c: Context, it: Exchange, headers: Record<string, string>): Response {
-  const refusal = it.status < 300 ? null : upstreamRefusal(it.status);
+  const text = it.status >= 300 && it.body instanceof Uint8Array ? decoder.decode(it.body) : "";
+  const refusal = it.status < 300 ? null : upstreamRefusal(it.status, text);
   const status = refusal?.status ?? it.status;
   const known = isStatus(status) ? status : 502;
   const all: Record<string, string> = {
@@ -72,17 +75,17 @@ function answered(c: Context, it: Exchange, headers: Record<string, string>): Re
     "cache-control": "no-store",
     "x-model": it.model,
   };
-  if (it.retryAfter && known >= 429) all["retry-after"] = it.retryAfter;
-  if (refusal?.body) {
-    all["x-should-retry"] = "true";
-    return c.json(refusal.body, known, all);
-  }
+  if (refusal) all["x-should-retry"] = String(refusal.mayHelp);
+  if (it.retryAfter && refusal?.mayHelp) all["retry-after"] = it.retryAfter;
+  if (refusal?.body) return c.json(refusal.body, known, all);
   return c.newResponse(it.body, known, { ...all, "content-type": it.contentType });
 }
 
 /** Mounts `/v1/chat/completions`, `/v1/embeddings` and `/v1/models`; the rest of `/v1` answers 404. */
 export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void {
   const failed = (c: Context<E>, error: unknown, more: Record<string, string> = {}) => {
+    // Nothing of ours broke: it ended because its client left.
+    if (c.req.raw.signal.aborted && !(error instanceof Fault)) return gone();
     const { status, body, headers } = openAiErrorOf(error, host.requestId(c));
     if (status === 500) host.report(error, c);
     return c.json(body, isStatus(status) ? status : 500, { ...more, ...headers });
@@ -104,16 +107,12 @@ export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void
       const text = await textOf(c.req.raw);
       const request = readRequest(endpoint, text, chatting.effective);
       const { signal } = c.req.raw;
-      const userId = c.req.header(SESSION_USER);
-      if (userId === undefined || endpoint === "embeddings") {
-        const user = request.known.user ?? null;
-        return answered(
-          c,
-          await exchange(ctx, chatting, request, { signal, userId: user }),
-          headers,
-        );
+      const sessionUser = c.req.header(SESSION_USER);
+      if (sessionUser === undefined || endpoint === "embeddings") {
+        const { userId } = request;
+        return answered(c, await exchange(ctx, chatting, request, { signal, userId }), headers);
       }
-      const speaker = { platform: chatting.effective.platformName, userId: userOf(userId) };
+      const speaker = { platform: chatting.effective.platformName, userId: userOf(sessionUser) };
       const it = await converse(ctx, chatting, speaker, request, signal);
       return answered(c, it, { ...headers, "x-session-id": it.sessionId });
     });

@@ -2,7 +2,7 @@
 import { type FaultCode, faults } from "../src/errors.ts";
 import { limitHeaders } from "../src/limits/headers.ts";
 import { type Quota, QuotaExceeded } from "../src/teams/admission.ts";
-import { UpstreamFailed } from "../src/teams/gateway/upstream_calls.ts";
+import { isTheirs, UpstreamFailed } from "../src/teams/gateway/upstream_calls.ts";
 import { RateExceeded } from "../src/teams/rates.ts";
 import { faultOf, problemOf } from "./problems.ts";
 
@@ -85,31 +85,59 @@ export const rateHeaders = ({ judged }: Pick<RateExceeded, "judged">): Record<st
   "x-ratelimit-reset-requests": `${judged.verdict.resetSeconds}s`,
 });
 
-/** What an upstream's own refusal becomes: what is between us and it is none of the client's business. */
-export function upstreamRefusal(status: number): { status: number; body: OpenAiError | null } {
-  const said = (message: string, code: string): OpenAiError => ({
-    error: { message, ...server, param: null, code },
+type Refusal = { status: number; body: OpenAiError | null; mayHelp: boolean };
+
+/**
+ * What an upstream's own refusal becomes: what is between us and it is none of the client's business,
+ * what is about the request goes on as it came, in OpenAI's shape at least. A null body is its own.
+ */
+export function upstreamRefusal(status: number, text: string): Refusal {
+  const told = parsed(text);
+  if (isTheirs(status)) {
+    if (isObject(told) && isObject(told.error) && typeof told.error.message === "string") {
+      return { status, body: null, mayHelp: false };
+    }
+    const message = saidBy(told) ?? "The model's provider refused the request";
+    const type = "invalid_request_error";
+    const error = { message, type, param: null, code: "upstream_refused" };
+    return { status, body: { error }, mayHelp: false };
+  }
+  const said = (status: number, message: string, code: string, mayHelp = false): Refusal => ({
+    status,
+    body: { error: { message, ...server, param: null, code } },
+    mayHelp,
   });
   if (status === 401 || status === 403) {
-    return {
-      status: 502,
-      body: said("The model's provider does not accept us: its key is wrong", "upstream_auth"),
-    };
+    return said(502, "The model's provider does not accept us: its key is wrong", "upstream_auth");
   }
-  if (status === 404) {
-    return { status: 502, body: said("The provider does not know the model", "upstream_model") };
+  if (status === 402 || (status === 429 && isUsedUp(told))) {
+    return said(502, "What was paid the model's provider is used up", "upstream_quota");
   }
+  if (status === 404) return said(502, "The provider does not know the model", "upstream_model");
   if (status === 429) {
-    return {
-      status: 503,
-      body: said("The model's provider is busy: try again shortly", "upstream_busy"),
-    };
+    return said(503, "The model's provider is busy: try again shortly", "upstream_busy", true);
   }
-  if (status >= 500 || status < 400) {
-    return {
-      status: 502,
-      body: said(`${faults.ProviderError.title}: ${status}`, "upstream_error"),
-    };
-  }
-  return { status, body: null }; // About the request itself: passed on as it came.
+  return said(502, `${faults.ProviderError.title}: ${status}`, "upstream_error", status >= 500);
 }
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null;
+
+/** Where others than OpenAI put their sentence: FastAPI in `detail`, Ollama in `error`, vLLM in `message`. */
+function saidBy(told: unknown): string | null {
+  if (!isObject(told)) return null;
+  const said = [told.error, told.message, told.detail].find((text) => typeof text === "string");
+  return typeof said === "string" ? said.slice(0, 1_000) : null;
+}
+
+/** OpenAI says with the same status that one is too fast and that one's money is spent. */
+const isUsedUp = (told: unknown) =>
+  isObject(told) && isObject(told.error) && told.error.code === "insufficient_quota";

@@ -2,7 +2,7 @@
  * Usage as a table to download: the sums of `GET /api/v1/usage`, all of them, read a page at a time as
  * fast as they are taken. Whoever loses the right to read them meanwhile gets no further page.
  */
-import type { Context, Env, Hono } from "hono";
+import type { Env, Hono } from "hono";
 import type { TenantCtx } from "../src/context.ts";
 import { Fault } from "../src/errors.ts";
 import { Ask, type Question, questionOf, sumsOf, UsageSum } from "../src/teams/usage.ts";
@@ -19,14 +19,18 @@ import { compile, readingOf } from "./wire.ts";
 const PATH = "/api/v1/usage.csv";
 const PERMISSION = "usage.read";
 const ROWS_A_PAGE = 2_000;
-const LONGEST_MS = 600_000;
+const LONGEST_MS = 600_000; // Whoever has not taken it all by then is cut off.
 const [MOST_OPEN, MOST_OPEN_OF_TENANT] = [2, 8];
 
 const wire = compile(Ask);
 const reading = readingOf(wire, "wire");
 const place = { method: "GET", path: PATH, status: 200 } as const;
 
-export function mountUsageCsv<E extends Env>(app: Hono<E>, host: CtxHost<E>): void {
+export function mountUsageCsv<E extends Env>(
+  app: Hono<E>,
+  host: CtxHost<E>,
+  longestMs = LONGEST_MS,
+): void {
   const admit = gate();
   app.all(PATH, async (c) => {
     try {
@@ -42,7 +46,10 @@ export function mountUsageCsv<E extends Env>(app: Hono<E>, host: CtxHost<E>): vo
         ctx,
         Ask.parse(await readInput(c, { in: wire, rest: place }, 0)),
       );
-      const body = method === "HEAD" ? null : await bodyOf(c, host, admit, { ctx, question });
+      const body = method === "HEAD"
+        ? null
+        : await bodyOf(chunksOf({ ctx, question }, admit(ctx)), longestMs, (error) =>
+          host.report(error, c));
       return c.newResponse(body, 200, {
         "Content-Type": "text/csv; charset=utf-8; header=present",
         "Content-Disposition": `attachment; filename="usage_${question.from}_${question.to}.csv"`,
@@ -54,7 +61,7 @@ export function mountUsageCsv<E extends Env>(app: Hono<E>, host: CtxHost<E>): vo
   });
 }
 
-/** Lets a few in at a time; answers how to let go, which may be done more than once. */
+/** Lets a few in at a time; answers how to let go, once. */
 function gate() {
   const open = new Map<string, number>();
   return ({ actor, tenantId }: TenantCtx): () => void => {
@@ -67,10 +74,7 @@ function gate() {
       throw new Fault("RateLimited", "usage.exports_open", message, { retryAfterSeconds: 10 });
     }
     for (const { name } of places) open.set(name, (open.get(name) ?? 0) + 1);
-    let isOpen = true;
     return () => {
-      if (!isOpen) return;
-      isOpen = false;
       for (const { name } of places) {
         const left = (open.get(name) ?? 0) - 1;
         if (left > 0) open.set(name, left);
@@ -84,14 +88,12 @@ type Export = { ctx: TenantCtx; question: Question };
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Rejects where not even the first page can be read; what fails later breaks the transfer off. */
-async function bodyOf<E extends Env>(
-  c: Context<E>,
-  host: CtxHost<E>,
-  admit: ReturnType<typeof gate>,
-  it: Export,
+/** Rejects where not even the first chunk can be made; what fails later breaks the transfer off. */
+async function bodyOf(
+  chunks: AsyncGenerator<Bytes>,
+  longestMs: number,
+  report: (error: unknown) => void,
 ): Promise<ReadableStream<Bytes>> {
-  const chunks = chunksOf(it, admit(it.ctx));
   let ahead: IteratorResult<Bytes> | null = await chunks.next();
   const source = new ReadableStream<Bytes>({
     pull: async (controller) => {
@@ -101,14 +103,14 @@ async function bodyOf<E extends Env>(
         if (done) controller.close();
         else controller.enqueue(value);
       } catch (error) {
-        host.report(error, c);
+        report(error);
         throw error;
       }
     },
     cancel: async () => void await chunks.return(undefined),
   }, { highWaterMark: 0 });
-  // One page is read ahead and no more; who stops taking them is cut off in the end.
-  return source.pipeThrough(new TransformStream(), { signal: AbortSignal.timeout(LONGEST_MS) });
+  // Reads one chunk ahead.
+  return source.pipeThrough(new TransformStream(), { signal: AbortSignal.timeout(longestMs) });
 }
 
 async function* chunksOf({ ctx, question }: Export, letGo: () => void): AsyncGenerator<Bytes> {

@@ -7,7 +7,6 @@ import { converse, requestOf, type Spoken } from "./conversations.ts";
 import { effectiveOf } from "./effective.ts";
 import { deltasOf } from "./gateway/event_streams.ts";
 import type { Chatting } from "./gateway/exchanges.ts";
-
 import { takeRate } from "./rates.ts";
 import { teamOf } from "./team_rows.ts";
 import { begin, end, type Whose } from "./turns.ts";
@@ -45,6 +44,9 @@ async function chattingOf(ctx: TenantCtx, input: Send): Promise<Chatting & { who
   const isOther = ctx.principal?.team && input.teamId && input.teamId !== id;
   if (isOther) throw notFound("team");
   const { effective, team } = await effectiveOf(ctx, id);
+  // A key speaks to its own team, whichever it names.
+  const named = input.platformName?.toLowerCase() ?? team.platformName.toLowerCase();
+  if (named !== team.platformName.toLowerCase()) throw notFound("team");
   if (!team.isActive) throw new Fault("Conflict", "team.inactive", "The team is not active");
   const apiKeyId = ctx.principal?.team ? ctx.actor.id : null;
   const platform = input.platform ?? effective.platformName;
@@ -91,8 +93,9 @@ export async function send(ctx: TenantCtx, input: Send): Promise<Sent> {
   return { sessionId: spoken.sessionId, content: text, model, isPartial: outcome !== "answered" };
 }
 
-/** That it has begun, a piece of an answer as it comes, and, at the end, the whole of it. */
+/** That it was heard, that it is answered, a piece as it comes, and, at the end, the whole of it. */
 export type Piece =
+  | { type: "heard" }
   | { type: "begun"; sessionId: string }
   | { type: "delta"; content: string }
   | ({ type: "done" } & Sent);
@@ -102,10 +105,11 @@ export const Stream = Send.extend({
   lastEventId: z.string().max(64).optional(),
 });
 
-/** Says something and gives the answer piece by piece; whoever stops listening ends it. */
+/** Says something and gives the answer piece by piece; whoever leaves ends it, which `signal` says. */
 export async function* stream(
   ctx: TenantCtx,
   { lastEventId, ...input }: z.infer<typeof Stream>,
+  signal: AbortSignal,
 ): AsyncGenerator<Piece> {
   if (lastEventId !== undefined) {
     const sentence = "The answer broke off: what came of it is among the conversation's messages";
@@ -113,11 +117,13 @@ export async function* stream(
   }
   const chatting = await chattingOf(ctx, input);
   takeRate(ctx, chatting.teamId, chatting.effective);
+  yield { type: "heard" }; // Before any model is asked: who has it does not say it again by itself.
   const answer = await commanded(ctx, chatting, input.content);
   if (answer) return yield { type: "done", ...answer };
   const request = requestOf(input.content, chatting, true);
-  const stop = new AbortController();
-  const spoken = await converse(ctx, chatting, chatting.whose, request, stop.signal);
+  const left = new AbortController();
+  const either = AbortSignal.any([signal, left.signal]);
+  const spoken = await converse(ctx, chatting, chatting.whose, request, either);
   await requireAnswer(spoken);
   const { sessionId, body } = spoken;
   try {
@@ -126,6 +132,7 @@ export async function* stream(
       for await (const content of deltasOf(body)) yield { type: "delta", content };
     }
   } finally {
+    left.abort(); // Where it was not read to its end.
     await spoken.kept;
   }
   const { outcome, model, said } = await spoken.ended;

@@ -12,7 +12,7 @@ export type Spelled = { name: string; argument: string };
 
 /** `/model openai/gpt-4` and, as groups write it, `/model@bot openai/gpt-4`; null for what is none. */
 export function spelled(text: string): Spelled | null {
-  const [, name, argument = ""] = /^\/([a-z_]+)(?:@\w+)?(?:\s+([^]*))?$/i.exec(text.trim()) ?? [];
+  const [, name, argument = ""] = /^\/([a-z]\w*)(?:@\w+)?(?:\s+([^]*))?$/i.exec(text.trim()) ?? [];
   return name === undefined ? null : { name: name.toLowerCase(), argument: argument.trim() };
 }
 

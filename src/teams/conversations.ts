@@ -3,7 +3,7 @@ import type { TenantCtx, TxCtx } from "../context.ts";
 import { invalid } from "../errors.ts";
 import { told } from "../log.ts";
 import { type Chatting, type Exchange, exchange } from "./gateway/exchanges.ts";
-import { membersOf, withMembers } from "./gateway/json_text.ts";
+import { elementsOf, withMembers } from "./gateway/json_text.ts";
 import { type ChatRequest, readRequest } from "./gateway/requests.ts";
 import { begin, end, historyOf, type Said, type Turn } from "./turns.ts";
 
@@ -45,17 +45,18 @@ function lastWords({ known }: ChatRequest): string {
 
 /** What rules the conversation stays in front; then what was said before, then what is new. */
 function withHistory(request: ChatRequest, history: readonly Said[], model: string): string {
-  const messages = request.known.messages ?? [];
-  const rules = messages.findIndex((message) =>
+  const { text, members, known } = request;
+  const given = { model: JSON.stringify(known.model ?? model) };
+  const list = members.find(({ key }) => key === "messages");
+  if (!list || history.length === 0) return withMembers(text, members, given);
+  const rules = (known.messages ?? []).findIndex((message) =>
     !isPart(message) || (message.role !== "system" && message.role !== "developer")
   );
-  const at = rules < 0 ? messages.length : rules;
-  const all = [...messages.slice(0, at), ...history, ...messages.slice(at)];
-  const given = request.known.model ?? model;
-  return withMembers(request.text, request.members, {
-    messages: JSON.stringify(all),
-    model: JSON.stringify(given),
-  });
+  // What the client sent stays as it wrote it.
+  const sent = elementsOf(text, list.from).map(({ from, to }) => text.slice(from, to));
+  const told = history.map((message) => JSON.stringify(message));
+  const messages = `[${sent.toSpliced(Math.max(rules, 0), 0, ...told).join(",")}]`;
+  return withMembers(text, members, { messages, ...given });
 }
 
 /**
@@ -94,8 +95,6 @@ export async function converse(
 /** A request of what somebody says, as an OpenAI client would send it. */
 export function requestOf(content: string, { effective }: Chatting, stream: boolean): ChatRequest {
   const body = { messages: [{ role: "user", content }], ...stream ? { stream } : {} };
-  const text = JSON.stringify(body);
   // Its model is the conversation's, which is not known yet.
-  const request = readRequest("chat.completions", text, effective);
-  return { ...request, members: membersOf(text) };
+  return readRequest("chat.completions", JSON.stringify(body), effective);
 }

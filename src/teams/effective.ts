@@ -7,7 +7,7 @@ import { platformTypes } from "../../db/schema/teams.ts";
 import type { TenantCtx } from "../context.ts";
 import { invalid, notFound } from "../errors.ts";
 import { configOf, type PlatformConfig } from "./platform_configs.ts";
-import { type Team, teamOf } from "./team_rows.ts";
+import { isTheirs, type Team, teamOf } from "./team_rows.ts";
 import { commands, words } from "./words.ts";
 
 /** Where a value comes from: the team says so, its type does, or it is the first model of the list. */
@@ -136,9 +136,13 @@ export const Get = z.strictObject({
 
 /** What counts for a team, each value with its origin; for a name nobody has, its type's defaults. */
 export async function get(ctx: TenantCtx, { id, platformName }: z.infer<typeof Get>) {
-  if (id !== undefined) return (await effectiveOf(ctx, id)).effective;
+  if (id !== undefined) {
+    if (!isTheirs(ctx, id)) throw notFound("team");
+    return (await effectiveOf(ctx, id)).effective;
+  }
   if (platformName === undefined) throw invalid("platform_name", "Give a team's id or its name");
-  const team = await teamOf(ctx, { platformName });
+  const known = await teamOf(ctx, { platformName });
+  const team = known && isTheirs(ctx, known.id) ? known : null;
   const type = team?.platformType ?? typeOfName(platformName);
   return resolve(team, platformName, await configOf(ctx, type));
 }

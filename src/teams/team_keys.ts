@@ -2,23 +2,38 @@
  * A team's keys: they belong to the team and not to who made them, chat as it and do nothing else. A
  * conversation stays with its key: whoever takes over from a key takes over its conversations.
  */
-import { and, desc, eq, lt } from "drizzle-orm";
+import { and, desc, eq, inArray, lt, sql } from "drizzle-orm";
 import { z } from "zod";
 import { apiKeys } from "../../db/schema/access.ts";
 import { teams } from "../../db/schema/teams.ts";
 import { teamsKeys } from "../access/roles.ts";
-import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
+import { type Grants, read, type TenantCtx, transact, type TxCtx } from "../context.ts";
 import { conflict, invalid } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
-import { copyNetworks, newText, requireScopes } from "../identity/api_keys.ts";
-import { changingAccess } from "../identity/authority.ts";
+import { copyNetworks, newText, outlivesNot, requireScopes } from "../identity/api_keys.ts";
+import { changingAccess, type End } from "../identity/authority.ts";
+import { requireNow, requireToGive } from "../identity/giving.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found, one } from "../rows.ts";
 import { publish, record } from "../trail.ts";
 import { name } from "../words.ts";
+import { ownTeam } from "./team_rows.ts";
 
-/** What a team's key carries, and what who makes one must hold. */
+/** What a team's key carries. */
 export const teamScopes: readonly string[] = Object.keys(teamsKeys);
+
+/** What who gives one must hold: a key speaks as a team, which is the tenant's and nobody's own. */
+const teamsPower: Grants = Object.fromEntries(
+  teamScopes.map((scope) => [scope, "tenant" as const]),
+);
+
+/** Throws Forbidden unless the actor may let somebody chat as a team, until then at least. */
+const requireToGiveKey = (ctx: TxCtx, end: End) =>
+  requireToGive(ctx, [{ tenantId: ctx.tenantId, grants: teamsPower }], "team_keys", end);
+
+/** Throws Forbidden unless the actor may let a team's keys hold again. */
+export const requireToRevive = (ctx: TxCtx) =>
+  requireNow(ctx, [{ tenantId: ctx.tenantId, grants: teamsPower }], "team_keys");
 
 export const TeamKey = z.object({
   id: z.uuid(),
@@ -36,11 +51,13 @@ export const TeamKey = z.object({
 export type TeamKey = z.infer<typeof TeamKey>;
 const view = { ...columnsOf(apiKeys, TeamKey), familyId: apiKeys.familyId };
 
-const own = ({ tenantId }: TenantCtx, teamId: string, id?: string) =>
+/** With `self` reach none: they are the team's. */
+const own = ({ tenantId, reach }: TenantCtx, teamId: string, id?: string) =>
   and(
     eq(apiKeys.tenantId, tenantId),
     eq(apiKeys.teamId, teamId),
     id === undefined ? undefined : eq(apiKeys.id, id),
+    reach === "self" ? sql`false` : undefined,
   );
 
 type NewKey = {
@@ -49,10 +66,15 @@ type NewKey = {
   successorOf?: { id: string; familyId: string | null };
 };
 
-/** Stores a key of the team within the caller's transaction. */
+/**
+ * Stores a key of the team within the caller's transaction. One that a key makes is used from where
+ * its maker is, and not longer than its maker.
+ */
 export async function insertKey(ctx: TxCtx, team: { id: string }, made: NewKey) {
   const { id, key, secretHash, hint } = await newText(ctx);
   const { name, expiresAt, successorOf } = made;
+  await requireToGiveKey(ctx, expiresAt);
+  await outlivesNot(ctx, expiresAt);
   const { familyId: _, ...teamKey } = one(
     await ctx.db.insert(apiKeys).values({
       id,
@@ -68,14 +90,16 @@ export async function insertKey(ctx: TxCtx, team: { id: string }, made: NewKey) 
       rotatedFromId: successorOf?.id ?? null,
     }).returning(view),
   );
+  if (ctx.actor.type === "key" && ctx.actor.id) await copyNetworks(ctx, ctx.actor.id, id);
   const warning = "Save this API key securely. It will not be shown again.";
   return { teamKey, key, warning };
 }
 
 async function requireTeam(ctx: TxCtx, teamId: string) {
-  const rows = await ctx.db.select({ id: teams.id }).from(teams)
-    .where(and(eq(teams.tenantId, ctx.tenantId), eq(teams.id, teamId)));
-  return found(rows, "team");
+  return found(
+    await ctx.db.select({ id: teams.id }).from(teams).where(ownTeam(ctx, teamId)),
+    "team",
+  );
 }
 
 export const Create = z.strictObject({
@@ -118,13 +142,19 @@ export function rotate(ctx: TenantCtx, input: z.infer<typeof Rotate>) {
   return transact(ctx, async (ctx) => {
     await changingAccess(ctx);
     const before = await held(ctx, teamId, id);
-    await refuseToRotate(ctx, before);
-    const { name, expiresAt, familyId } = before;
-    const made = { name, expiresAt, successorOf: { id, familyId } };
+    refuseDead(before, ctx.now());
+    const { name, familyId } = before;
+    const made = {
+      name,
+      expiresAt: await expiryToInherit(ctx, before),
+      successorOf: { id, familyId },
+    };
     const created = await insertKey(ctx, { id: teamId }, made);
     await copyNetworks(ctx, id, created.teamKey.id);
     const overlapEnds = new Date(ctx.now().getTime() + overlapSeconds * 1_000);
-    const previousExpiresAt = expiresAt && expiresAt < overlapEnds ? expiresAt : overlapEnds;
+    const previousExpiresAt = before.expiresAt && before.expiresAt < overlapEnds
+      ? before.expiresAt
+      : overlapEnds;
     const after = one(
       await ctx.db.update(apiKeys).set({ expiresAt: previousExpiresAt })
         .where(own(ctx, teamId, id)).returning(view),
@@ -134,17 +164,27 @@ export function rotate(ctx: TenantCtx, input: z.infer<typeof Rotate>) {
   });
 }
 
-async function refuseToRotate(ctx: TxCtx, { id, teamId, revokedAt, expiresAt }: TeamKey) {
+function refuseDead({ revokedAt, expiresAt }: TeamKey, now: Date) {
   if (revokedAt) throw conflict("team_key.revoked", "A revoked key stays revoked: make another");
-  const [other] = await ctx.db.select({ id: apiKeys.id, revokedAt: apiKeys.revokedAt })
-    .from(apiKeys).where(and(own(ctx, teamId ?? ""), eq(apiKeys.rotatedFromId, id)))
-    .orderBy(desc(apiKeys.id)).limit(1);
-  if (other && !other.revokedAt) {
-    throw conflict("team_key.already_rotated", "Another key took over from this one: rotate that");
-  }
-  if (expiresAt && expiresAt <= ctx.now()) {
+  if (expiresAt && expiresAt <= now) {
     throw conflict("team_key.expired", "This key has expired: make another");
   }
+}
+
+/** A key that was rotated before ends early; the successor that came to nothing tells when it would have. */
+async function expiryToInherit(ctx: TxCtx, { id, teamId, expiresAt }: TeamKey) {
+  const after = (ids: string[]) =>
+    ctx.db.select({ id: apiKeys.id, expiresAt: apiKeys.expiresAt, revokedAt: apiKeys.revokedAt })
+      .from(apiKeys).where(and(own(ctx, teamId ?? ""), inArray(apiKeys.rotatedFromId, ids)))
+      .orderBy(desc(apiKeys.id));
+  const successors = await after([id]);
+  const [last] = successors;
+  if (!last) return expiresAt;
+  const isFollowed = (await after(successors.map(({ id }) => id))).length > 0;
+  if (isFollowed || successors.some(({ revokedAt }) => !revokedAt)) {
+    throw conflict("team_key.already_rotated", "Another key took over from this one: rotate that");
+  }
+  return last.expiresAt;
 }
 
 async function held(ctx: TxCtx, teamId: string, id: string) {

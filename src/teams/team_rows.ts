@@ -33,6 +33,10 @@ export const ownTeam = ({ tenantId, reach, principal }: TenantCtx, id?: string) 
     reach === "self" ? principal?.team ? eq(teams.id, principal.team.id) : sql`false` : undefined,
   );
 
+/** The same of one that is known, the tenant apart. */
+export const isTheirs = ({ reach, principal }: TenantCtx, id: string) =>
+  reach !== "self" || principal?.team?.id === id;
+
 type Which = { id: string } | { platformName: string };
 
 /** A team of the tenant by its id or name, in whatever case; kept, since every chat asks for it. */

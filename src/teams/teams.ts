@@ -10,14 +10,15 @@ import { conflict } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
 import { requireScopes } from "../identity/api_keys.ts";
 import { changingAccess } from "../identity/authority.ts";
+import { requireMoreThanSelf } from "../identity/giving.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { found, given, one } from "../rows.ts";
 import { changesOf, moved, publish, record } from "../trail.ts";
 import { metadata } from "../words.ts";
 import { requireUsable, typeOfName } from "./effective.ts";
 import { configOf } from "./platform_configs.ts";
-import { insertKey, teamScopes } from "./team_keys.ts";
-import { heldTeam, ownTeam, Team, teamView } from "./team_rows.ts";
+import { insertKey, requireToRevive, teamScopes } from "./team_keys.ts";
+import { heldTeam, isTheirs, ownTeam, Team, teamView } from "./team_rows.ts";
 import { modelList, modelName, words } from "./words.ts";
 
 const overrides = {
@@ -46,6 +47,7 @@ export const Created = Team.extend({
 
 /** Makes a team and its first key. */
 export function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
+  requireMoreThanSelf(ctx);
   requireScopes(ctx, teamScopes);
   return transact(ctx, async (ctx) => {
     await changingAccess(ctx); // A key is made: first of all locks, as where any is.
@@ -95,10 +97,9 @@ export const Get = z.strictObject({ id: z.uuid() });
 
 /** One team, from the cache when it is there. */
 export async function get(ctx: TenantCtx, { id }: z.infer<typeof Get>): Promise<Team> {
-  const { tenantId, reach, principal } = ctx;
+  const { tenantId } = ctx;
   const place = { tenantId, topic: "teams", key: `get:${id}` };
-  const isTheirs = reach !== "self" || principal?.team?.id === id;
-  const rows = isTheirs
+  const rows = isTheirs(ctx, id)
     ? await cached(ctx, place, () =>
       read(
         ctx,
@@ -129,6 +130,7 @@ export function update(ctx: TenantCtx, { id, ...input }: z.infer<typeof Update>)
     const { metadata, ...rest } = input;
     const set = given({ ...rest, metadata: metadata === null ? {} : metadata });
     if (Object.keys(set).length === 0) return before;
+    if (input.isActive === true && !before.isActive) await requireToRevive(ctx);
     const { displayName = before.displayName, platformType = before.platformType } = input;
     const { defaultModel = before.defaultModel, availableModels = before.availableModels } = input;
     if (touchesModels(input)) {
@@ -175,6 +177,7 @@ function setActive(ctx: TenantCtx, id: string, isActive: boolean) {
     const before = await heldTeam(ctx, id);
     requireMatch(ctx.ifMatch, before);
     if (before.isActive === isActive) return before;
+    if (isActive) await requireToRevive(ctx);
     const after = one(
       await ctx.db.update(teams).set({ isActive }).where(ownTeam(ctx, id)).returning(teamView),
     );

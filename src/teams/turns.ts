@@ -12,7 +12,7 @@ import { one } from "../rows.ts";
 import { publish, record } from "../trail.ts";
 import { type ChatSession, sessionView } from "./chat_sessions.ts";
 import type { Effective } from "./effective.ts";
-import { tokensOf } from "./gateway/requests.ts";
+import { storable, tokensOf } from "./gateway/requests.ts";
 
 export type Said = { role: "user" | "assistant"; content: string };
 export type Turn = { id: string; session: ChatSession; stop: () => void };
@@ -35,7 +35,11 @@ export async function begin(ctx: TenantCtx, whose: Whose): Promise<Turn> {
   const row = await transact(ctx, async (ctx) => {
     const session = await sessionFor(ctx, whose);
     if (!isTheirs(ctx, session.keyFamilyId)) return { ...session, isTheirs: false, isTaken: false };
-    const taken = await ctx.db.update(chatSessions).set({ turnId: id, turnUntil: until() })
+    const taken = await ctx.db.update(chatSessions).set({
+      turnId: id,
+      turnUntil: until(),
+      lastActivityAt: ctx.now(),
+    })
       .where(and(
         own(ctx, session.id),
         or(isNull(chatSessions.turnUntil), sql`${chatSessions.turnUntil} < now()`),
@@ -63,11 +67,7 @@ async function sessionFor(ctx: TxCtx, { teamId, platform, userId }: Whose) {
           chatSessions.platform,
           chatSessions.userId,
         ],
-        set: {
-          lastActivityAt: ctx.now(),
-          updatedAt: sql`greatest(clock_timestamp(),
-            ${chatSessions.updatedAt} + interval '1 millisecond')`,
-        },
+        set: { updatedAt: sql`${chatSessions.updatedAt}` }, // It may be none of theirs.
       }).returning({ ...sessionView, keyFamilyId: chatSessions.keyFamilyId }),
   );
 }
@@ -166,9 +166,10 @@ export async function end(
       .returning({ id: chatSessions.id });
     await also?.(ctx);
     if (!said || held.length === 0) return; // Another turn has it by now.
-    const { content, model, isPartial } = said.answer;
+    const { model, isPartial } = said.answer;
+    const [user, content] = [storable(said.user), storable(said.answer.content)];
     await ctx.db.insert(messages).values([
-      { tenantId, sessionId, role: "user", content: said.user },
+      { tenantId, sessionId, role: "user", content: user },
       { tenantId, sessionId, role: "assistant", content, model, isPartial },
     ]);
   });

@@ -9,6 +9,7 @@ import { upstreams } from "../../db/schema/teams.ts";
 import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
 import { conflict, invalid } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
+import { requireMoreThanSelf } from "../identity/giving.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found, given, one } from "../rows.ts";
 import { MASK } from "../secrets/masks.ts";
@@ -40,8 +41,13 @@ const view = {
   apiKey: sql<typeof MASK | null>`case when ${upstreams.apiKey} is null then null else ${MASK} end`,
 };
 
-const own = ({ tenantId }: TenantCtx, id?: string) =>
-  and(eq(upstreams.tenantId, tenantId), id === undefined ? undefined : eq(upstreams.id, id));
+/** With `self` reach none: they are the tenant's. */
+const own = ({ tenantId, reach }: TenantCtx, id?: string) =>
+  and(
+    eq(upstreams.tenantId, tenantId),
+    id === undefined ? undefined : eq(upstreams.id, id),
+    reach === "self" ? sql`false` : undefined,
+  );
 
 const milliseconds = z.int("Give whole milliseconds").min(100, "Give 100 ms or more")
   .max(600_000, "Give at most ten minutes, in milliseconds");
@@ -75,6 +81,7 @@ export const Create = z.strictObject({
 
 /** Adds an upstream; one is active for a prefix. */
 export async function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
+  requireMoreThanSelf(ctx);
   await ctx.secrets.ready(ctx);
   return await transact(ctx, async (ctx) => {
     const id = v7();

@@ -59,6 +59,7 @@ const guarded: Readonly<Record<string, string>> = {
   ),
   "ALL /api/v1/bindings/:id/proxy/:host": "bindings.proxy",
   "ALL /api/v1/bindings/:id/proxy/:host/*": "bindings.proxy",
+  "ALL /api/v1/usage.csv": "usage.read",
 };
 
 const w = await house();

@@ -16,8 +16,9 @@ import { entries, everything, furnish, type House, house, idsOf, type Side } fro
 import { answerOf, breach, type Ours } from "./judge.ts";
 
 export type Report = {
-  attacks: number;
-  /** How many different ways each procedure and route was attacked. */
+  /** By the stance they met. */
+  attacks: Map<string, number>;
+  /** How many different ways each procedure and route was attacked, by stance and path. */
   ways: Map<string, Set<string>>;
   breaches: string[];
   /** Calls of our own that should have worked and did not. */
@@ -103,34 +104,70 @@ function spoiled({ meta }: Entry, { input, secrets }: Required<Example>): unknow
   return Object.fromEntries(Object.entries(input).map(([key, value]) => [key, spoil(value)]));
 }
 
+/** How the house stands while it is attacked: as it is, or with one of its two locks taken off. */
+export type Stance = {
+  name: string;
+  enter: (h: House) => Promise<unknown> | void;
+  leave: (h: House) => Promise<unknown> | void;
+  /** The ways it is tried in. */
+  way?: (way: string, entry: Entry) => boolean;
+};
+const asItIs: Stance = { name: "", enter: () => {}, leave: () => {} };
+
 export type Only = {
   entry?: (entry: Entry) => boolean;
   way?: (way: string, entry: Entry) => boolean;
-  /** Whether the first procedure that gives something away is enough. */
+  /** Whether the first thing given away is enough. */
   isShort?: boolean;
+  /** Whether our own calls are shown to work in every stance, not in one. */
+  isWhole?: boolean;
 };
 
-/** Runs the attacks; `only` picks some of them. */
-export async function campaign(field: Battlefield, only: Only = {}): Promise<Report> {
-  const report: Report = { attacks: 0, ways: new Map(), breaches: [], failures: [] };
+/** In a short campaign what shows rows comes first: it tells soonest. */
+function chosen({ entry: isMeant = () => true, isShort }: Only): Entry[] {
+  const meant = entries.filter(isMeant);
+  const isQuery = ({ type }: Entry) => type === "query";
+  return isShort ? [...meant.filter(isQuery), ...meant.filter((entry) => !isQuery(entry))] : meant;
+}
+
+export const blank = (): Report => ({
+  attacks: new Map(),
+  ways: new Map(),
+  breaches: [],
+  failures: [],
+});
+
+/** Runs the attacks in each stance; `only` picks some of them. */
+export async function campaign(
+  field: Battlefield,
+  only: Only = {},
+  stances: Stance[] = [asItIs],
+): Promise<Report> {
+  const report = blank();
   const { h, ours, canary } = field;
   h.lines.length = 0;
   const secrets = [canary];
-  for (const entry of entries.filter((entry) => only.entry?.(entry) ?? true)) {
+  for (const entry of chosen(only)) {
     const scene = await sceneOf(field, entry, secrets);
     const known: Ours = { ids: new Set(await idsOf(h, ours.tenantId)), secrets };
     const before = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
-    for (const attack of attacksOn(entry, scene)) {
-      if (only.way && !only.way(attack.way, entry)) continue;
-      // The tenth guess would close our account, and say so in our trail.
-      if (entry.path === "identity.auth.signIn") await unlock(h);
-      await strike(field, report, entry.path, attack, known);
+    const attacks = attacksOn(entry, scene).filter(({ way }) => only.way?.(way, entry) ?? true);
+    for (const stance of stances) {
+      await stance.enter(h);
+      for (const attack of attacks) {
+        if (stance.way && !stance.way(attack.way, entry)) continue;
+        if (only.isShort && report.breaches.length > 0) return report;
+        // The tenth guess would close our account, and say so in our trail.
+        if (entry.path === "identity.auth.signIn") await unlock(h);
+        await strike(field, report, stance, entry.path, attack, known);
+      }
+      await stance.leave(h);
     }
     const after = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
     const changed = Object.keys(before).filter((table) => before[table] !== after[table]);
     if (changed.length > 0) report.breaches.push(`${entry.path} let them change our ${changed}`);
     if (only.isShort && report.breaches.length > 0) break;
-    if (!only.isShort) await control(field, report, entry);
+    if (!only.isShort) await controlled(field, report, entry, only.isWhole ? stances : [asItIs]);
   }
   const line = h.lines.find((line) => secrets.some((secret) => line.includes(secret)));
   if (line) report.breaches.push(`The log says ${line.slice(0, 300)}`);
@@ -162,9 +199,11 @@ async function sceneOf(field: Battlefield, entry: Entry, secrets: string[]): Pro
   };
 }
 
-async function strike(
-  { h }: Battlefield,
+/** One attack, and its twin if it has one, judged and counted. */
+export async function strike(
+  { h }: Pick<Battlefield, "h">,
   report: Report,
+  { name }: Stance,
   target: string,
   attack: Attack,
   ours: Ours,
@@ -172,8 +211,9 @@ async function strike(
   const send = async ({ url, init }: Call) => answerOf(await h.w.request(url, init, attack.as));
   const answer = await send(attack.call);
   const twin = attack.twin && await send(attack.twin);
-  report.attacks++;
-  report.ways.set(target, (report.ways.get(target) ?? new Set()).add(attack.way));
+  report.attacks.set(name, (report.attacks.get(name) ?? 0) + 1);
+  const place = `${name}${target}`;
+  report.ways.set(place, (report.ways.get(place) ?? new Set()).add(attack.way));
   const wrong = breach(attack, answer, ours, twin);
   const { url, init } = attack.call;
   if (wrong) {
@@ -181,8 +221,18 @@ async function strike(
       ? ` ${h.lines.findLast((line) => line.includes('"error"'))}`
       : "";
     report.breaches.push(
-      `${target}, ${attack.way} (${init.method} ${url.slice(0, 150)}): ${wrong}${why}`,
+      `${target}${name && `, held by ${name}`}, ${attack.way} (${init.method} ${
+        url.slice(0, 150)
+      }): ${wrong}${why}`,
     );
+  }
+}
+
+async function controlled(field: Battlefield, report: Report, entry: Entry, stances: Stance[]) {
+  for (const stance of stances) {
+    await stance.enter(field.h);
+    await control(field, report, entry);
+    await stance.leave(field.h);
   }
 }
 
@@ -203,8 +253,11 @@ async function control({ h, ours }: Battlefield, report: Report, entry: Entry) {
 const apiHost = "api.provider.example";
 
 /** Every route that is no procedure's, with each of our ids in each of its places. */
-export async function routesCampaign(field: Battlefield): Promise<Report & { routes: number }> {
-  const report: Report = { attacks: 0, ways: new Map(), breaches: [], failures: [] };
+export async function routesCampaign(
+  field: Battlefield,
+  stance: Stance = asItIs,
+): Promise<Report & { routes: number }> {
+  const report = blank();
   const { h, ours, theirs, canary } = field;
   const { id: bindingId } = await connected(h, ours);
   const ids = [...field.ids, bindingId];
@@ -217,6 +270,7 @@ export async function routesCampaign(field: Battlefield): Promise<Report & { rou
   const known: Ours = { ids: new Set(await idsOf(h, ours.tenantId)), secrets: [canary] };
   const before = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
   const callers: (Principal | null)[] = [theirs.boss, null];
+  await stance.enter(h);
   for (const route of routes) {
     for (const id of [...ids, nobody]) {
       const path = route.replace(":host", apiHost).replaceAll(/:\w+(\{[^}]*\})?|\*/g, id);
@@ -225,11 +279,12 @@ export async function routesCampaign(field: Battlefield): Promise<Report & { rou
           const url = `${path}?id=${id}&tenant_id=${ours.tenantId}&state=${id}&code=${id}`;
           const call = { url, init: { method } };
           const attack = { way: `${method} by ${as ? "them" : "a stranger"}`, call, as };
-          await strike(field, report, route, attack, known);
+          await strike(field, report, stance, route, attack, known);
         }
       }
     }
   }
+  await stance.leave(h);
   const after = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
   const proxied = `/api/v1/bindings/${bindingId}/proxy/${apiHost}/me`;
   const answer = await h.w.request(proxied, {}, ours.boss);

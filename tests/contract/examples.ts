@@ -12,6 +12,7 @@ import { settings } from "./examples/settings.ts";
 import { sso } from "./examples/sso.ts";
 import { teams } from "./examples/teams.ts";
 import { tenants } from "./examples/tenants.ts";
+import { usage } from "./examples/usage.ts";
 import { type House, platform, type Side } from "./house.ts";
 
 export type { Example };
@@ -182,6 +183,7 @@ export const examples: Readonly<Record<string, Make>> = {
   ...teams,
   ...settings,
   ...trail,
+  ...usage,
 };
 
 /** The example of a procedure; says what to do where there is none. */

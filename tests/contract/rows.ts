@@ -50,9 +50,11 @@ const chosen: Record<string, Record<string, () => unknown>> = {
     ends_at: () => null,
     is_holding: () => true,
   },
-  // A person's: what stands for a team's is made by the examples.
-  api_keys: { team_id: () => null, family_id: () => null },
-  client_access: { network: () => "203.0.113.0/24", api_key_id: () => null },
+  // A person's: what stands for a team's is made by the examples. What an answer shows of it is short.
+  api_keys: { team_id: () => null, family_id: () => null, hint: () => "last" },
+  identity_providers: { secret_fingerprint: () => "fingerprint" },
+  // A key's list: one of the tenant would shut out every key of these tests.
+  client_access: { network: () => "203.0.113.0/24" },
   sso_flows: { expires_at: () => new Date(Date.now() + 600_000), state: () => "coded" },
   invitations: { accepted_at: () => null, revoked_at: () => null },
   data_keys: { state: () => "old" },

@@ -47,7 +47,7 @@ export async function teamHouse(more: Record<string, string> = {}) {
     modelPrefix: "house/",
     baseUrl: model.url,
     timeoutMs: 2_000,
-    idleMs: 500,
+    idleMs: 2_000,
     maxAttempts: 1,
   });
   await w.as(w.operator).teams.modelPrices.create({

@@ -5,8 +5,8 @@ export type Upstream = AsyncDisposable & {
   readonly url: string;
   /** How often each first message came. */
   readonly seen: Map<string, number>;
-  /** Before the answer, and before each part of a stream. */
-  delayMs: () => number;
+  /** Before the answer to a first message, and before each part of a stream. */
+  delayMs: (said: string) => number;
   stop(): Promise<void>;
 };
 
@@ -27,11 +27,11 @@ export function upstream(): Upstream {
     const end = chunk([{ index: 0, delta: {}, finish_reason: "stop" }]);
     return [...said, end, chunk([], { usage }), "data: [DONE]\n\n"];
   };
-  const streamed = (asked: Asked) => {
+  const streamed = (asked: Asked, said: string) => {
     const left = parts(asked);
     return new ReadableStream<Uint8Array>({
       async pull(controller) {
-        await pause(it.delayMs());
+        await pause(it.delayMs(said));
         const next = left.shift();
         if (next === undefined) controller.close();
         else controller.enqueue(new TextEncoder().encode(next));
@@ -42,9 +42,11 @@ export function upstream(): Upstream {
     const asked: Asked = await request.json();
     const said = asked.messages[0]?.content ?? "";
     seen.set(said, (seen.get(said) ?? 0) + 1);
-    await pause(it.delayMs());
+    await pause(it.delayMs(said));
     if (asked.stream) {
-      return new Response(streamed(asked), { headers: { "content-type": "text/event-stream" } });
+      return new Response(streamed(asked, said), {
+        headers: { "content-type": "text/event-stream" },
+      });
     }
     const message = { role: "assistant", content: words.join("") };
     const choices = [{ index: 0, message, finish_reason: "stop" }];

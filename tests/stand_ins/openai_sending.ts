@@ -83,14 +83,15 @@ export async function sendStream(exchange: Exchange, chunks: Iterable<unknown>):
   begin(exchange, 200, { "content-type": "text/event-stream; charset=utf-8" });
   response.flushHeaders();
   for (const chunk of chunks) {
+    const ms = call.chunks === 0 ? delayMs?.firstChunk : delayMs?.betweenChunks;
+    const until = call.chunks === hang?.afterChunks ? hang?.released : undefined;
+    if (!await stillThere(exchange, ms, until)) return;
+    // After the wait: a cut that follows a chunk at once may overtake it.
     if (call.chunks === cutAfter) return cut(exchange);
     if (call.chunks === errorAfter) {
       await write(exchange, event(serverError));
       return void response.end();
     }
-    const ms = call.chunks === 0 ? delayMs?.firstChunk : delayMs?.betweenChunks;
-    const until = call.chunks === hang?.afterChunks ? hang?.released : undefined;
-    if (!await stillThere(exchange, ms, until)) return;
     await write(exchange, event(chunk));
     if (call.gone.aborted) return;
     call.chunks++;

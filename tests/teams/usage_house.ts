@@ -1,6 +1,6 @@
 /** Requests of teams, let in and settled as the gateway does it, and the same sums made naively. */
 import { freshDatabase, world, type WorldOptions } from "../kit.ts";
-import { asSystem, type TenantCtx } from "../../src/context.ts";
+import { asSystem, type Services, type TenantCtx } from "../../src/context.ts";
 import {
   admit,
   type Asked,
@@ -42,6 +42,67 @@ export type Wish = Partial<Pick<Asked, "apiKeyId" | "userId" | "sessionId" | "in
   settlement: Partial<Settlement> | null;
 };
 
+type Sql = (text: string, params?: unknown[]) => Promise<Record<string, unknown>[]>;
+
+/** Lets a request in and settles it. */
+async function useOf(
+  process: Services,
+  sql: Sql,
+  tenantId: string,
+  wish: Wish,
+): Promise<Used> {
+  const ctx: TenantCtx = asSystem(process, tenantId);
+  const { teamId, model, settlement, day } = wish;
+  const [apiKeyId, userId] = [wish.apiKeyId ?? null, wish.userId ?? null];
+  const inputTokens = wish.inputTokens ?? 7;
+  const lease = await admit(ctx, {
+    teamId,
+    apiKeyId,
+    userId,
+    sessionId: wish.sessionId ?? null,
+    endpoint: "chat.completions",
+    model,
+    inputTokens,
+    leaseSeconds: settlement === null ? 0 : 60,
+  });
+  if (day !== undefined) {
+    await sql("update quota_leases set day_on = $2::date where id = $1", [lease.id, day]);
+  }
+  const came: Settlement = {
+    model,
+    outcome: "answered",
+    status: 200,
+    attempts: 1,
+    inputTokens: null,
+    outputTokens: 3,
+    source: "provider",
+    latencyMs: 100,
+    firstByteMs: 10,
+    isStreamed: false,
+    ...settlement,
+  };
+  if (settlement !== null) settle(ctx, lease, came);
+  const [row] = await sql(
+    "select local_day(now(), time_zone)::text as d from tenants where id = $1",
+    [
+      tenantId,
+    ],
+  );
+  return {
+    id: lease.id,
+    tenantId,
+    teamId,
+    day: day ?? String(row?.d),
+    model: came.model,
+    apiKeyId,
+    userId,
+    outcome: settlement === null ? "lost" : came.outcome,
+    input: BigInt(settlement === null ? inputTokens : came.inputTokens ?? inputTokens),
+    output: BigInt(settlement === null ? 0 : came.outputTokens),
+    latencyMs: settlement === null ? null : BigInt(Math.round(came.latencyMs ?? 0)),
+  };
+}
+
 export async function usageHouse(more: WorldOptions = {}) {
   const database = await freshDatabase();
   const { client } = database;
@@ -57,58 +118,7 @@ export async function usageHouse(more: WorldOptions = {}) {
       startsAt: new Date("2020-01-01"),
     });
   }
-  const use = async (tenantId: string, wish: Wish): Promise<Used> => {
-    const ctx: TenantCtx = asSystem(w.process, tenantId);
-    const { teamId, model, settlement, day } = wish;
-    const [apiKeyId, userId] = [wish.apiKeyId ?? null, wish.userId ?? null];
-    const inputTokens = wish.inputTokens ?? 7;
-    const lease = await admit(ctx, {
-      teamId,
-      apiKeyId,
-      userId,
-      sessionId: wish.sessionId ?? null,
-      endpoint: "chat.completions",
-      model,
-      inputTokens,
-      leaseSeconds: settlement === null ? 0 : 60,
-    });
-    if (day !== undefined) {
-      await sql("update quota_leases set day_on = $2::date where id = $1", [lease.id, day]);
-    }
-    const came: Settlement = {
-      model,
-      outcome: "answered",
-      status: 200,
-      attempts: 1,
-      inputTokens: null,
-      outputTokens: 3,
-      source: "provider",
-      latencyMs: 100,
-      firstByteMs: 10,
-      isStreamed: false,
-      ...settlement,
-    };
-    if (settlement !== null) settle(ctx, lease, came);
-    const [row] = await sql(
-      "select local_day(now(), time_zone)::text as d from tenants where id = $1",
-      [
-        tenantId,
-      ],
-    );
-    return {
-      id: lease.id,
-      tenantId,
-      teamId,
-      day: day ?? String(row?.d),
-      model: came.model,
-      apiKeyId,
-      userId,
-      outcome: settlement === null ? "lost" : came.outcome,
-      input: BigInt(settlement === null ? inputTokens : came.inputTokens ?? inputTokens),
-      output: BigInt(settlement === null ? 0 : came.outputTokens),
-      latencyMs: settlement === null ? null : BigInt(Math.round(came.latencyMs)),
-    };
-  };
+  const use = (tenantId: string, wish: Wish) => useOf(w.process, sql, tenantId, wish);
   /** All that was asked for is written. */
   const written = async () => {
     await settled(w.process);

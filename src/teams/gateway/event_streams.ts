@@ -14,21 +14,28 @@ export type StreamEnd = {
 
 type Options = {
   wantsUsage: boolean;
-  /** The client went away, or is done. Called once, at the end. */
+  /** Called once, at the end, whoever made it. */
   ended: (end: StreamEnd) => void;
   /** Told once, with the first event. */
   began: () => void;
   requestId: string;
+  /** Ends it from outside, read on or not. */
+  stop: AbortSignal;
+  /** Whether that is because the client went away. */
+  hasLeft: () => boolean;
+  /** An upstream's error as it may be shown. */
+  clean: (text: string) => string;
 };
 
 const DONE = "data: [DONE]\n\n";
+const NEWLINE = 10;
 const MOST_KEPT = 32 * 1024 * 1024;
 const encoder = new TextEncoder();
 
 /** Behind the last whole event of a text. */
 function wholeUntil(text: string): number {
-  const [plain, crlf] = [text.lastIndexOf("\n\n"), text.lastIndexOf("\r\n\r\n")];
-  return Math.max(plain < 0 ? 0 : plain + 2, crlf < 0 ? 0 : crlf + 4);
+  const [plain, crlf] = [text.lastIndexOf("\n\n"), text.lastIndexOf("\n\r\n")];
+  return Math.max(plain < 0 ? 0 : plain + 2, crlf < 0 ? 0 : crlf + 3);
 }
 
 const eventsOf = (text: string) => text.match(/[^]*?(?:\r?\n){2}/g) ?? [];
@@ -77,26 +84,26 @@ type Seen = { usage: Usage | null; isDone: boolean; isFailed: boolean; kept: str
 const mayTell = (text: string) =>
   text.includes('"usage"') || text.includes("[DONE]") || text.includes('"error"');
 
-/** What of these events goes on; what they tell is noted in `seen`. */
-function passed(whole: string, seen: Seen, wantsUsage: boolean): string {
+/** What of these events goes on, nothing behind the end; what they tell is noted in `seen`. */
+function passed(whole: string, seen: Seen, { wantsUsage, clean }: Options): string {
   if (seen.kept.length < MOST_KEPT) seen.kept += whole;
   if (!mayTell(whole)) return whole;
-  return eventsOf(whole).filter((event) => {
-    if (!mayTell(event)) return true;
-    if (dataOf(event) === "[DONE]") {
-      const isFirst = !seen.isDone;
-      seen.isDone = true;
-      return isFirst;
-    }
+  return eventsOf(whole).map((event) => {
+    if (seen.isDone) return "";
+    if (!mayTell(event)) return event;
+    if (dataOf(event) === "[DONE]") seen.isDone = true;
     const value = jsonOf(event);
-    if (typeof value !== "object" || value === null) return true;
-    if ("error" in value && value.error) seen.isFailed = true;
+    if (typeof value !== "object" || value === null) return event;
+    if ("error" in value && value.error) {
+      seen.isFailed = true;
+      return clean(event);
+    }
     const usage = "usage" in value ? usageOf(value.usage) : null;
-    if (!usage) return true;
+    if (!usage) return event;
     seen.usage = usage;
     const isOnlyUsage = "choices" in value && Array.isArray(value.choices) &&
       value.choices.length === 0;
-    return wantsUsage || !isOnlyUsage;
+    return wantsUsage || !isOnlyUsage ? event : "";
   }).join("");
 }
 
@@ -117,22 +124,26 @@ export function tapped(upstream: ReadableStream<Uint8Array>, o: Options) {
   let rest = "";
   let hasBegun = false;
   let hasEnded = false;
+  let isCancelled = false;
+
+  const leave = () => reader.cancel().catch(() => {});
+  const stopped = () => {
+    end(o.hasLeft() ? "aborted" : "cut");
+    void leave();
+  };
 
   function end(how: StreamEnd["how"]) {
     if (hasEnded) return;
     hasEnded = true;
+    o.stop.removeEventListener("abort", stopped);
     o.ended({ how, usage: seen.usage, said: () => saidSoFar(seen) });
   }
 
   /** What is still to be said when the upstream has said all it will. */
-  function closing(isBroken: boolean): string {
-    const last = rest === "" ? "" : passed(`${rest}\n\n`, seen, o.wantsUsage);
+  function closing(): string {
+    const last = rest === "" ? "" : passed(`${rest}\n\n`, seen, o);
     rest = "";
-    if (seen.isDone && !isBroken) {
-      end(seen.isFailed ? "cut" : "whole");
-      return last;
-    }
-    const isWhole = !seen.isFailed && saidSoFar(seen).isFinished;
+    const isWhole = !seen.isFailed && (seen.isDone || saidSoFar(seen).isFinished);
     end(isWhole ? "whole" : "cut");
     const error = isWhole || seen.isFailed ? "" : brokenEvent(o.requestId);
     return last + error + (seen.isDone ? "" : DONE);
@@ -150,32 +161,32 @@ export function tapped(upstream: ReadableStream<Uint8Array>, o: Options) {
       if (until === 0) continue;
       if (!hasBegun) o.began();
       hasBegun = true;
-      const whole = text.slice(0, until);
-      const on = passed(whole, seen, o.wantsUsage);
+      const on = passed(text.slice(0, until), seen, o);
       if (on === "") continue;
-      // As it came, where nothing of it stayed behind.
-      return on.length === text.length && before === "" ? value : encoder.encode(on);
+      // As it came, where nothing of it stayed behind, half a letter included.
+      const isAll = on.length === text.length && before === "" && value.at(-1) === NEWLINE;
+      return isAll ? value : encoder.encode(on);
     }
   }
 
+  if (o.stop.aborted) stopped();
+  else o.stop.addEventListener("abort", stopped, { once: true });
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
-      let bytes: Uint8Array | null = null;
-      let isBroken = false;
-      try {
-        bytes = await next();
-      } catch {
-        isBroken = true;
-      }
-      if (hasEnded) return;
-      if (bytes) return controller.enqueue(bytes);
-      const last = closing(isBroken);
+      const bytes = await next().catch(() => null);
+      if (isCancelled) return;
+      if (bytes) controller.enqueue(bytes);
+      if (bytes && !seen.isDone) return;
+      const last = bytes ? "" : closing();
       if (last !== "") controller.enqueue(encoder.encode(last));
+      end(seen.isFailed ? "cut" : "whole"); // Clients wait for the end and not for `[DONE]` alone.
       controller.close();
+      await leave();
     },
     async cancel() {
+      isCancelled = true;
       end("aborted");
-      await reader.cancel().catch(() => {});
+      await leave();
     },
   }, { highWaterMark: 0 });
 }

@@ -7,7 +7,7 @@ import type { Effective } from "../effective.ts";
 import { type StreamEnd, tapped } from "./event_streams.ts";
 import type { ChatRequest } from "./requests.ts";
 import { type Route, routesOf } from "./routes.ts";
-import { callUpstreams, UpstreamFailed } from "./upstream_calls.ts";
+import { type Called, callUpstreams, LATE, NO_ANSWER, UpstreamFailed } from "./upstream_calls.ts";
 import { countedOf, type Said, saidIn, type Usage, usageOf } from "./usages.ts";
 
 /** Who chats: a team, with one of its keys or as somebody of its tenant. */
@@ -50,8 +50,13 @@ type Course = {
   beganAt: number;
   firstByteMs: number | null;
   ended: PromiseWithResolvers<Ended>;
-  stop: AbortController;
-  timer: ReturnType<typeof setTimeout>;
+  /** The client's leaving. */
+  signal: AbortSignal;
+  /** That, or the end of its time. */
+  stop: AbortSignal;
+  cut: (reason: Fault) => void;
+  /** Nobody waits for either any more. */
+  release: () => void;
 };
 
 /** What is under way in this process. */
@@ -76,7 +81,7 @@ const ending = () =>
  */
 export async function windUp(services: Pick<Services, "database">, withinMs: number) {
   const courses = coursesOf(services);
-  const timer = setTimeout(() => courses.forEach(({ stop }) => stop.abort(ending())), withinMs);
+  const timer = setTimeout(() => courses.forEach(({ cut }) => cut(ending())), withinMs);
   while (courses.size > 0) await Promise.all([...courses].map(({ ended }) => ended.promise));
   clearTimeout(timer);
   await settled(services);
@@ -95,7 +100,7 @@ type Finish = {
 /** Writes down what it came to, once. */
 function finish(course: Course, { outcome, route, attempts, status, usage, said }: Finish) {
   const { ctx, lease, request, beganAt, firstByteMs } = course;
-  clearTimeout(course.timer);
+  course.release();
   coursesOf(ctx).delete(course);
   settle(ctx, lease, {
     model: route.model,
@@ -127,7 +132,7 @@ export async function exchange(
   request: ChatRequest,
   { signal, sessionId = null, userId = null }: Place,
 ): Promise<Exchange> {
-  const routes = await routesOf(ctx, request.model, effective);
+  const routes = await routesOf(ctx, request, effective);
   const withinMs = answerWithinMs(routes);
   const beganAt = performance.now();
   const lease = await admit(ctx, {
@@ -140,7 +145,6 @@ export async function exchange(
     inputTokens: request.inputTokens,
     leaseSeconds: Math.ceil(withinMs / 1_000) + GRACE_SECONDS,
   });
-  const stop = new AbortController();
   const course: Course = {
     ctx,
     lease,
@@ -148,16 +152,12 @@ export async function exchange(
     beganAt,
     firstByteMs: null,
     ended: Promise.withResolvers<Ended>(),
-    stop,
-    timer: setTimeout(() => stop.abort(), withinMs),
+    ...bounded(signal, withinMs),
   };
   coursesOf(ctx).add(course);
-  const abort = () => stop.abort(signal.reason);
-  if (signal.aborted) abort();
-  signal.addEventListener("abort", abort, { once: true });
   try {
-    const called = await callUpstreams(ctx, routes, request, stop.signal);
-    const { response, route, attempts } = called;
+    const called = await callUpstreams(ctx, routes, request, course.stop);
+    const { response, route } = called;
     const base = {
       quota: lease.quota,
       model: route.model,
@@ -169,49 +169,81 @@ export async function exchange(
     const isStream = request.isStreamed && response.ok &&
       base.contentType.startsWith("text/event-stream");
     if (isStream && response.body) {
-      return { ...base, body: streamed(course, response.body, route, attempts) };
+      return { ...base, body: streamed(course, response.body, called) };
     }
-    return { ...base, body: await whole(course, response, route, attempts) };
+    return { ...base, body: await whole(course, called) };
   } catch (error) {
-    const failed = error instanceof UpstreamFailed ? error : null;
-    if (failed) failed.quota = lease.quota;
-    finish(course, {
-      outcome: signal.aborted ? "aborted" : "failed",
-      route: failed?.route ?? routes[0],
-      attempts: failed?.attempts ?? 1,
-      status: null,
-      usage: null,
-      said: nothing,
-    });
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", abort); // From here on a stream is ended by being cancelled.
+    throw failed(course, error, routes[0]);
   }
 }
 
-async function whole(course: Course, response: Response, route: Route, attempts: number) {
+/** Ends with the client's leaving, and at the latest after so many milliseconds. */
+function bounded(signal: AbortSignal, withinMs: number) {
+  const stop = new AbortController();
+  const abort = () => stop.abort(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { once: true });
+  const timer = setTimeout(() => stop.abort(), withinMs);
+  const release = () => {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", abort);
+  };
+  const cut = (reason: Fault) => stop.abort(reason);
+  return { signal, stop: stop.signal, cut, release };
+}
+
+/** Settles what nobody answered, and says what that is to the caller. */
+function failed(course: Course, error: unknown, first: Route): unknown {
+  const { signal, stop, lease } = course;
+  const isCut = stop.aborted && !signal.aborted;
+  const isLate = isCut && !(stop.reason instanceof Fault);
+  const failure = isLate
+    ? new UpstreamFailed("ProviderTimeout", LATE, first, 1)
+    : error instanceof UpstreamFailed
+    ? error
+    : null;
+  if (failure) failure.quota = lease.quota;
+  finish(course, {
+    outcome: signal.aborted ? "aborted" : "failed",
+    route: failure?.route ?? first,
+    attempts: failure?.attempts ?? 1,
+    status: failure?.status ?? null,
+    usage: null,
+    said: nothing,
+  });
+  return failure ?? (isCut ? stop.reason : error);
+}
+
+const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
+/** What an upstream used that refused: it says so with its status. */
+const unused: Usage = { inputTokens: 0, outputTokens: 0 };
+
+async function whole(course: Course, { response, route, attempts, clean }: Called) {
+  const { ok, status } = response;
+  const refuse = (message: string) =>
+    new UpstreamFailed("ProviderError", message, route, attempts, ok ? status : null);
   const bytes = new Uint8Array(
     await response.arrayBuffer().catch(() => {
-      throw new UpstreamFailed("ProviderError", "The model broke off its answer", route, attempts);
+      throw refuse("The model broke off its answer");
     }),
   );
   course.firstByteMs = performance.now() - course.beganAt;
   const value = parsed(bytes);
-  const { status } = response;
-  const usage = typeof value === "object" && value !== null && "usage" in value
-    ? usageOf(value.usage)
-    : null;
+  // Some say with a 200 that they failed.
+  if (ok && (!isObject(value) || ("error" in value && value.error))) throw refuse(NO_ANSWER);
+  const usage = isObject(value) && "usage" in value ? usageOf(value.usage) : null;
   finish(course, {
-    outcome: response.ok ? "answered" : "failed",
+    outcome: ok ? "answered" : "failed",
     route,
     attempts,
     status,
-    usage,
+    usage: usage ?? (ok ? null : unused),
     said: () => saidIn(value),
   });
-  return bytes;
+  return ok ? bytes : encoder.encode(clean(decoder.decode(bytes)));
 }
 
+const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 function parsed(bytes: Uint8Array): unknown {
   try {
@@ -221,16 +253,15 @@ function parsed(bytes: Uint8Array): unknown {
   }
 }
 
-function streamed(
-  course: Course,
-  body: ReadableStream<Uint8Array>,
-  route: Route,
-  attempts: number,
-) {
-  const { request, ctx, beganAt } = course;
+function streamed(course: Course, body: ReadableStream<Uint8Array>, called: Called) {
+  const { request, ctx, beganAt, stop, signal } = course;
+  const { route, attempts, clean } = called;
   return tapped(body, {
     wantsUsage: request.wantsUsage,
     requestId: ctx.requestId,
+    stop,
+    hasLeft: () => signal.aborted,
+    clean,
     began: () => course.firstByteMs = performance.now() - beganAt,
     ended: ({ how, usage, said }) =>
       finish(course, { outcome: outcomeOf[how], route, attempts, status: 200, usage, said }),

@@ -9,7 +9,9 @@ export type Member = { key: string; start: number; from: number; to: number };
 
 const isSpace = (code: number) => code === 32 || code === 10 || code === 13 || code === 9;
 const QUOTE = 34;
+const COMMA = 44;
 const BACKSLASH = 92;
+const BRACKET_END = 93;
 
 /** Behind the string that begins at `at`. */
 function afterString(text: string, at: number): number {
@@ -30,10 +32,10 @@ function afterValue(text: string, at: number): number {
       i = afterString(text, i) - 1;
       if (depth === 0) return i + 1;
     } else if (code === 123 || code === 91) depth++;
-    else if (code === 125 || code === 93) {
+    else if (code === 125 || code === BRACKET_END) {
       if (depth === 0) return i;
       if (--depth === 0) return i + 1;
-    } else if (depth === 0 && (code === 44 || isSpace(code))) return i;
+    } else if (depth === 0 && (code === COMMA || isSpace(code))) return i;
   }
   return text.length;
 }
@@ -54,9 +56,22 @@ export function membersOf(text: string): Member[] {
     const to = afterValue(text, from);
     members.push({ key, start: at, from, to });
     const next = skip(text, to);
-    at = text.charCodeAt(next) === 44 ? skip(text, next + 1) : text.length;
+    at = text.charCodeAt(next) === COMMA ? skip(text, next + 1) : text.length;
   }
   return members;
+}
+
+/** Where the elements of the list stand that begins at `at`, in a text that was parsed before. */
+export function elementsOf(text: string, at: number): { from: number; to: number }[] {
+  const elements: { from: number; to: number }[] = [];
+  let from = skip(text, at + 1);
+  while (text.charCodeAt(from) !== BRACKET_END) {
+    const to = afterValue(text, from);
+    elements.push({ from, to });
+    const next = skip(text, to);
+    from = text.charCodeAt(next) === COMMA ? skip(text, next + 1) : next;
+  }
+  return elements;
 }
 
 /**
@@ -93,7 +108,9 @@ export function requireUnequivocal(members: readonly Member[], known: readonly s
   for (const { key } of members) {
     if (seen.has(key)) throw invalid(key.slice(0, 100), "Give it once");
     seen.add(key);
-    const meant = known.find((name) => name === key.toLowerCase() && name !== key);
+    // Upwards first: some readers take ſ for an s and the Kelvin sign for a k.
+    const folded = key.toUpperCase().toLowerCase();
+    const meant = known.find((name) => name === folded && name !== key);
     if (meant) throw invalid(key, `Write it ${meant}`);
   }
 }

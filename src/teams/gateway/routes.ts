@@ -2,11 +2,12 @@
 import { and, eq } from "drizzle-orm";
 import { upstreams } from "../../../db/schema/teams.ts";
 import { asSystem, cached, read, type TenantCtx } from "../../context.ts";
-import { Fault } from "../../errors.ts";
+import { Fault, invalid } from "../../errors.ts";
 import { at } from "../../secrets/places.ts";
 import type { Secret } from "../../secrets/secret.ts";
 import { ROOT_TENANT } from "../../topics.ts";
 import type { Effective } from "../effective.ts";
+import type { ChatRequest, Spelled } from "./requests.ts";
 
 type Row = {
   id: string;
@@ -22,13 +23,8 @@ type Row = {
   fallbackModels: string[];
 };
 
-/** One model at one upstream. */
-export type Route = {
-  model: string;
-  /** As the upstream knows it. */
-  name: string;
-  upstream: Row;
-};
+/** One model at one upstream, under the names it knows it by. */
+export type Route = Spelled & { model: string; upstream: Row };
 
 /** The tenant's active upstreams, their keys sealed; kept. */
 const activeOf = (ctx: TenantCtx): Promise<readonly Row[]> =>
@@ -69,28 +65,51 @@ async function routeOf(ctx: TenantCtx, model: string): Promise<Route | null> {
   const upstream = own ?? longest(await activeOf(asSystem(ctx, ROOT_TENANT)), model);
   if (!upstream) return null;
   const { stripsPrefix, modelPrefix } = upstream;
-  return { model, name: stripsPrefix ? model.slice(modelPrefix.length) : model, upstream };
+  const name = stripsPrefix ? model.slice(modelPrefix.length) : model;
+  return { model, name, names: null, upstream };
 }
 
-/** The model's route, then those of its fallbacks that the team may use, each model once. Throws Unavailable. */
+/** What the upstream is to choose from itself, under its own names; null where nobody asked for that. */
+async function namesAt(ctx: TenantCtx, { upstream }: Route, models: ChatRequest["models"]) {
+  if (models === null) return null;
+  const names: string[] = [];
+  for (const model of models) {
+    const route = await routeOf(ctx, model);
+    if (route?.upstream.id !== upstream.id) {
+      throw invalid("models", `Give models of one provider: ${model} is served elsewhere`);
+    }
+    names.push(route.name);
+  }
+  return names;
+}
+
+/**
+ * The request's route, then those of its fallbacks that the team may use, each model once. Throws
+ * Unavailable, and ValidationError for further models the upstream would take for others.
+ */
 export async function routesOf(
   ctx: TenantCtx,
-  model: string,
+  { model, models, isSteered }: Pick<ChatRequest, "model" | "models" | "isSteered">,
   { availableModels }: Effective,
 ): Promise<[Route, ...Route[]]> {
   const first = await routeOf(ctx, model);
   if (!first) {
     throw new Fault("Unavailable", "upstream.none", "Nobody serves this model here at present");
   }
+  if (isSteered && first.upstream.stripsPrefix) {
+    throw invalid("models", "Name further models here: this provider knows them by other names");
+  }
+  const names = await namesAt(ctx, first, models);
   const others = first.upstream.fallbackModels.filter((other) =>
     other !== model && availableModels.includes(other)
   );
   const rest: Route[] = [];
   for (const other of new Set(others)) {
     const route = await routeOf(ctx, other);
-    if (route) rest.push(route);
+    if (!route || (isSteered && route.upstream.stripsPrefix)) continue;
+    rest.push({ ...route, names: names && [route.name] });
   }
-  return [first, ...rest];
+  return [{ ...first, names }, ...rest];
 }
 
 /** Who serves each of these models; those that nobody serves are left out. */

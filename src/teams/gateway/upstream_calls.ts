@@ -6,7 +6,13 @@ import type { Quota } from "../admission.ts";
 import { type ChatRequest, textFor } from "./requests.ts";
 import { keyOf, type Route } from "./routes.ts";
 
-export type Called = { route: Route; response: Response; attempts: number };
+export type Called = {
+  route: Route;
+  response: Response;
+  attempts: number;
+  /** An error's text without what lies between us and the upstream: its key, its address. */
+  clean: (text: string) => string;
+};
 
 /** Said with how often it was tried, for the usage row. */
 export class UpstreamFailed extends Fault {
@@ -17,24 +23,35 @@ export class UpstreamFailed extends Fault {
     message: string,
     readonly route: Route,
     readonly attempts: number,
+    readonly status: number | null = null,
   ) {
     super(code, code === "ProviderError" ? "upstream.failed" : "upstream.timeout", message);
   }
 }
+
+export const LATE = "The model did not answer in time";
+export const NO_ANSWER = "What came from the model's provider is no answer";
 
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2_000;
 
 /** The request itself is wrong: no other would answer it differently. */
-const isTheirs = (status: number) => [400, 405, 409, 413, 415, 422].includes(status);
+export const isTheirs = (status: number) => [400, 413, 422].includes(status);
 /** It may go better in a moment. */
 const isPassing = (status: number) => status === 408 || status === 429 || status >= 500;
+
+/** A model's answer and not, say, a proxy's page. */
+function isAnswer({ ok, headers }: Response): boolean {
+  const type = headers.get("content-type");
+  return ok &&
+    (type === null || /^(application\/([\w.-]+\+)?json|text\/event-stream)\b/i.test(type));
+}
 
 const paths = { "chat.completions": "/chat/completions", embeddings: "/embeddings" } as const;
 
 async function send(ctx: TenantCtx, request: ChatRequest, route: Route, signal: AbortSignal) {
-  const { upstream, name } = route;
+  const { upstream } = route;
   const key = await keyOf(ctx, upstream);
   return await ctx.outbound(upstream.baseUrl + paths[request.endpoint], {
     method: "POST",
@@ -44,8 +61,9 @@ async function send(ctx: TenantCtx, request: ChatRequest, route: Route, signal: 
       "x-request-id": ctx.requestId,
       ...key ? { authorization: `Bearer ${key.reveal()}` } : {},
     },
-    body: textFor(request, name),
+    body: textFor(request, route),
     signal,
+    keepAlive: true,
     timeoutMs: upstream.timeoutMs,
     idleMs: upstream.idleMs,
     maxBytes: MAX_ANSWER_BYTES,
@@ -69,6 +87,14 @@ const paused = (ms: number, signal: AbortSignal) =>
     const timer = setTimeout(done, ms);
     signal.addEventListener("abort", done);
   });
+
+/** What would tell a client where its request went and as whom. */
+async function cleaning(ctx: TenantCtx, { upstream }: Route) {
+  const key = await keyOf(ctx, upstream);
+  const { host, pathname } = new URL(upstream.baseUrl);
+  const telling = [...key ? [key.reveal()] : [], `${host}${pathname.replace(/\/$/, "")}`, host];
+  return (text: string) => telling.reduce((clean, word) => clean.replaceAll(word, "…"), text);
+}
 
 type Tried = { response: Response } | { refused: Refused };
 
@@ -99,16 +125,15 @@ export async function callUpstreams(
   for (const route of routes) {
     for (let tries = 1; tries <= route.upstream.maxAttempts; tries++) {
       attempts++;
-      const tried = await attempt(ctx, request, route, signal);
-      if ("response" in tried) {
-        const { response } = tried;
-        if (response.ok || isTheirs(response.status)) return { route, response, attempts };
-      }
       if (last && "response" in last.tried) await last.tried.response.body?.cancel();
+      const tried = await attempt(ctx, request, route, signal);
       last = { route, tried };
       const response = "response" in tried ? tried.response : null;
+      if (response && (isAnswer(response) || isTheirs(response.status))) {
+        return { route, response, attempts, clean: await cleaning(ctx, route) };
+      }
       const isHopeless = response
-        ? !isPassing(response.status)
+        ? !response.ok && !isPassing(response.status)
         : "refused" in tried && tried.refused.reason !== "unreachable";
       if (isHopeless || tries === route.upstream.maxAttempts) break;
       const ms = pauseMs(response, tries);
@@ -116,14 +141,22 @@ export async function callUpstreams(
       await paused(ms, signal);
     }
   }
-  if (last && "response" in last.tried) {
-    return { route: last.route, response: last.tried.response, attempts };
+  return await lastOf(ctx, last?.route ?? routes[0], last?.tried ?? null, attempts);
+}
+
+/** What it came to where nobody gave a good answer. Throws UpstreamFailed where there was none at all. */
+async function lastOf(ctx: TenantCtx, route: Route, tried: Tried | null, attempts: number) {
+  if (tried && "response" in tried) {
+    const { response } = tried;
+    if (!response.ok) return { route, response, attempts, clean: await cleaning(ctx, route) };
+    await response.body?.cancel();
+    const { status } = response;
+    throw new UpstreamFailed("ProviderError", NO_ANSWER, route, attempts, status);
   }
-  const route = last?.route ?? routes[0];
-  const isLate = last && "refused" in last.tried && last.tried.refused.reason === "timeout";
+  const isLate = tried?.refused.reason === "timeout";
   throw new UpstreamFailed(
     isLate ? "ProviderTimeout" : "ProviderError",
-    isLate ? "The model did not answer in time" : "The model could not be reached",
+    isLate ? LATE : "The model could not be reached",
     route,
     attempts,
   );

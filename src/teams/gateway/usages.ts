@@ -30,7 +30,7 @@ export function countedOf(usage: Usage | null, said: () => string): Counted {
 
 /** What a message or delta says: its text, its refusal, its reasoning, the calls it wants made. */
 const Spoken = z.object({
-  content: z.unknown(),
+  content: z.unknown().optional(), // The last chunk's delta is empty.
   refusal: z.string().nullish().catch(null),
   reasoning: z.string().nullish().catch(null),
   reasoning_content: z.string().nullish().catch(null),

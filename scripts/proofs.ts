@@ -1,0 +1,69 @@
+/** Runs the tests: first those that stand company, several files at a time, then the others one by one. */
+import { availableParallelism } from "node:os";
+import { stripVTControlCharacters } from "node:util";
+
+const help = `deno task test [paths and options of deno test]
+
+Runs every test there is: several files at a time, then, alone, those that count on being so.
+With arguments it is deno test with these. DENO_JOBS says how many files run at a time.`;
+
+/** What measures time, or starts several processes that race: another test beside it would be felt. */
+export const alone = [
+  "tests/races",
+  "tests/machinery/redis_test.ts",
+  "tests/identity/sign_in_test.ts",
+];
+
+export type Summary = { passed: number; failed: number; ignored: number };
+
+/** What a run of the test runner came to, by its own last line; null when it did not come to one. */
+export function summaryOf(output: string): Summary | null {
+  const lines = stripVTControlCharacters(output).split("\n");
+  const last = lines.findLast((line) => /^(?:ok|FAILED) \| \d+ passed/.test(line));
+  if (last === undefined) return null;
+  const count = (what: string) => Number(new RegExp(`(\\d+) ${what}`).exec(last)?.[1] ?? 0);
+  return { passed: count("passed"), failed: count("failed"), ignored: count("ignored") };
+}
+
+/** All of them as one, in the runner's words. A part that broke off counts as a failure. */
+export function summed(parts: { summary: Summary | null; success: boolean }[]): string {
+  const sum = { passed: 0, failed: 0, ignored: 0 };
+  for (const { summary, success } of parts) {
+    sum.passed += summary?.passed ?? 0;
+    sum.ignored += summary?.ignored ?? 0;
+    sum.failed += success && summary ? 0 : Math.max(1, summary?.failed ?? 0);
+  }
+  const { passed, failed, ignored } = sum;
+  const word = failed > 0 ? "FAILED" : "ok";
+  return `${word} | ${passed} passed | ${failed} failed | ${ignored} ignored`;
+}
+
+/** Runs `deno test` and passes on what it prints as it comes. */
+async function run(args: string[]) {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", ...args],
+    env: { DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(Math.max(2, availableParallelism())) },
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
+  const decoder = new TextDecoder();
+  let output = "";
+  for await (const chunk of child.stdout) {
+    for (let left = chunk; left.length > 0;) left = left.subarray(await Deno.stdout.write(left));
+    output += decoder.decode(chunk, { stream: true });
+  }
+  const { success } = await child.status;
+  return { summary: summaryOf(output), success };
+}
+
+async function main() {
+  if (Deno.args.includes("--help")) return console.log(help);
+  if (Deno.args.length > 0) Deno.exit((await run(Deno.args)).success ? 0 : 1);
+  const startedMs = performance.now();
+  const parts = [await run(["--parallel", `--ignore=${alone.join(",")}`]), await run(alone)];
+  const line = summed(parts);
+  console.log(`${line} (${Math.round((performance.now() - startedMs) / 1000)}s)`);
+  if (!line.startsWith("ok")) Deno.exit(1);
+}
+
+if (import.meta.main) await main();
