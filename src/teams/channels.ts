@@ -54,7 +54,8 @@ const shown = (ctx: TenantCtx, row: Row): Channel => ({ ...row, url: urlOf(ctx, 
 const own = ({ tenantId }: TenantCtx, id?: string) =>
   and(eq(channels.tenantId, tenantId), id === undefined ? undefined : eq(channels.id, id));
 
-const token = z.string().refine(isBotToken, "Give the token BotFather gave, like 123456:ABC…");
+const TOKEN = "Give the token BotFather gave, like 123456:ABC…";
+const token = z.string(TOKEN).refine(isBotToken, TOKEN);
 
 export const Create = z.strictObject({
   teamId: z.uuid(),
@@ -134,7 +135,8 @@ export const get = (ctx: TenantCtx, { id }: z.infer<typeof Get>) =>
 export const Update = z.strictObject({
   id: z.uuid(),
   name: name("a name to tell it by").optional(),
-  token: token.optional(),
+  /** The mask of an answer leaves it as it is. */
+  token: z.union([z.literal(MASK), token], TOKEN).optional(),
   isActive: z.boolean().optional(),
 });
 
@@ -146,7 +148,7 @@ export async function update(ctx: TenantCtx, { id, ...input }: z.infer<typeof Up
     const { token, name, isActive } = input;
     const set = {
       ...given({ name, isActive }),
-      ...token === undefined ? {} : await newToken(ctx, before, token),
+      ...token === undefined || token === MASK ? {} : await newToken(ctx, before, token),
     };
     if (Object.keys(set).length === 0) return before;
     return await changed(ctx, before, set, "channel.updated");
