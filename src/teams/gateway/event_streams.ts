@@ -86,10 +86,14 @@ const mayTell = (text: string) =>
 
 /** What of these events goes on, nothing behind the end; what they tell is noted in `seen`. */
 function passed(whole: string, seen: Seen, { wantsUsage, clean }: Options): string {
-  if (seen.kept.length < MOST_KEPT) seen.kept += whole;
-  if (!mayTell(whole)) return whole;
+  const keep = (text: string) => {
+    if (seen.kept.length < MOST_KEPT) seen.kept += text;
+    return text;
+  };
+  if (!mayTell(whole)) return keep(whole);
   return eventsOf(whole).map((event) => {
     if (seen.isDone) return "";
+    keep(event);
     if (!mayTell(event)) return event;
     if (dataOf(event) === "[DONE]") seen.isDone = true;
     const value = jsonOf(event);
@@ -139,6 +143,17 @@ function wholeEvents(reader: ReadableStreamDefaultReader<Uint8Array>) {
       }
     },
   };
+}
+
+const LAST_WORDS_MS = 1_000;
+
+/** Lets the upstream end its answer, so that its connection is kept; not for long. */
+async function seeOut(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
+  const leave = () => reader.cancel().catch(() => {});
+  const timer = setTimeout(leave, LAST_WORDS_MS);
+  await reader.read().catch(() => {});
+  clearTimeout(timer);
+  await leave();
 }
 
 /** The stream as the client gets it. Cancelling it ends the upstream's. */
@@ -194,7 +209,7 @@ export function tapped(upstream: ReadableStream<Uint8Array>, o: Options) {
       if (last !== "") controller.enqueue(encoder.encode(last));
       end(seen.isFailed ? "cut" : "whole"); // Clients wait for the end and not for `[DONE]` alone.
       controller.close();
-      await leave();
+      await seeOut(reader);
     },
     async cancel() {
       isCancelled = true;
