@@ -4,6 +4,8 @@
  */
 import { access } from "./examples/access.ts";
 import { auth } from "./examples/auth.ts";
+import { channels } from "./examples/channels.ts";
+import { chat } from "./examples/chat.ts";
 import { groups } from "./examples/groups.ts";
 import { keys } from "./examples/keys.ts";
 import { people } from "./examples/people.ts";
@@ -182,6 +184,8 @@ export const examples: Readonly<Record<string, Make>> = {
   ...sso,
   ...teams,
   ...settings,
+  ...chat,
+  ...channels,
   ...trail,
   ...usage,
 };
