@@ -1,5 +1,6 @@
 /** The OpenAPI document of this service: its procedures, and the few routes that are none. */
 import { appRouter } from "./mod.ts";
+import { pathItems as channelUpdates } from "./channel_updates.ts";
 import { pathItems as callback } from "./oauth_callback.ts";
 import { components, pathItems as gateway } from "./openai_document.ts";
 import { type Document, openApiOf } from "./openapi.ts";
@@ -86,6 +87,7 @@ export const openApi = (serverUrl: string): Document =>
       teams:
         "Who chats, with which models and limits: teams, their keys, where models are served and " +
         "what they cost; and OpenAI's own paths, for any of its clients with a team's key.",
+      chat: "Say something to a team, and read what was said: conversations and their messages.",
       audit: "Who did what to which thing.",
       events: "What other services are told of.",
     },
@@ -96,10 +98,20 @@ export const openApi = (serverUrl: string): Document =>
       "identity.identityProviders.test": [502, 504],
       "identity.sso.start": [502, 504],
       "identity.sso.complete": [502, 504],
+      "chat.send": [502, 504],
+      "teams.channels.connect": [502],
       "teams.teams.effective": [404], // Asked for by an id that nobody has.
     },
     extra: {
-      paths: { ...health, ...callback, ...ssoCallback, ...proxy, ...gateway, ...usageCsv },
+      paths: {
+        ...health,
+        ...callback,
+        ...ssoCallback,
+        ...proxy,
+        ...gateway,
+        ...channelUpdates,
+        ...usageCsv,
+      },
       components,
       tags: [{
         name: "machinery",

@@ -6,7 +6,9 @@ import { take } from "../src/teams/channels/arrivals.ts";
 import { begin } from "../src/teams/channels/desks.ts";
 import { readBytes } from "./json.ts";
 import type { CtxHost } from "./proxy.ts";
+import { refusals } from "./operations.ts";
 import { allowOf, failed } from "./rest.ts";
+import type { Json } from "./schemas.ts";
 
 /** Platforms send for many channels from few addresses: only what is not true counts against one. */
 async function weighed<E extends Env>(c: Context<E>, error: unknown, host: CtxHost<E>) {
@@ -48,3 +50,49 @@ export function mountChannelUpdates<E extends Env>(
     return failed(c, new Fault("MethodNotAllowed", "method.not_allowed", message), host);
   });
 }
+
+const statuses = [401, 404, 413, 429, 500, 503];
+
+/** For the OpenAPI document: a path that is no procedure. */
+export const pathItems: Record<string, Json> = {
+  "/v1/channels/{id}/updates": {
+    post: {
+      operationId: "teams.channels.receive",
+      tags: ["teams"],
+      summary: "Take in what a platform sends to a channel",
+      description: "Telegram's updates with their secret header, or a webhook signed after " +
+        "Standard Webhooks. Acknowledged at once and answered later; a second of the same id is " +
+        "acknowledged and left alone.",
+      security: [{}],
+      parameters: [{
+        name: "id",
+        in: "path",
+        required: true,
+        description: "Which channel.",
+        schema: { type: "string", format: "uuid", maxLength: 36 },
+      }],
+      requestBody: {
+        required: true,
+        description: "As the platform sends it; of a webhook `chat_id`, `user_id` and `text`.",
+        content: { "application/json": { schema: { type: "object" } } },
+      },
+      responses: {
+        200: {
+          description: "It is written down.",
+          headers: { "X-Request-Id": { $ref: "#/components/headers/XRequestId" } },
+          content: {
+            "application/json": {
+              schema: { type: "object", properties: { ok: { type: "boolean" } }, required: ["ok"] },
+            },
+          },
+        },
+        ...Object.fromEntries(
+          statuses.map((status) => [
+            status,
+            { $ref: `#/components/responses/${refusals[status]}` },
+          ]),
+        ),
+      },
+    },
+  },
+};

@@ -127,10 +127,13 @@ const quotas = Object.fromEntries(["Day", "Month"].flatMap((period) => [
 const told: Record<number, string> = {
   400: "The request is not as it should be: `param` names the field.",
   401: "`invalid_api_key`: no key, or one that does not hold (any more).",
-  403: "`model_not_allowed`, or `forbidden` to whoever has no team's key.",
+  403: "`model_not_allowed`; `session_not_yours` for a conversation of another key; `forbidden` to " +
+    "whoever has no team's key.",
+  409: "`conflict`: the conversation waits for an answer; or the provider's own refusal.",
   404: "`not_found`: the team may use no such model.",
   413: `\`request_too_large\`: more than ${MAX_REQUEST_BYTES} bytes.`,
   415: "The body is not JSON.",
+  422: "The model's provider refuses the request.",
   429:
     "`insufficient_quota`: used up until `Retry-After`, so that trying again is no use before; " +
     "or `rate_limit_exceeded`: over in a minute.",
@@ -184,17 +187,30 @@ const asked = (schema: string): Json => ({
     content: { "application/json": { schema: named("schemas", schema) } },
   },
 });
-const passedOn = [400, 401, 403, 404, 413, 415, 429, 500, 502, 503, 504];
+const passedOn = [400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504];
 const looked = [401, 403, 404, 429, 500, 503];
 const events = text(16_777_216, { description: "Server-sent events, one JSON text each." });
 
+const sessionUser: Json = {
+  name: "X-Session-User",
+  in: "header",
+  required: false,
+  description: "Whom it is said for. What they said before is put in front, and the turn is kept.",
+  schema: text(255),
+};
+
 /** What a model answered, and with which headers. */
-const answered = (schema: string, isStreamed = false): Json => ({
+const answered = (schema: string, isChat = false): Json => ({
   description: "What the model answered.",
-  headers: { ...rates, ...quotas, "X-Model": header("The model that answered.", text(255)) },
+  headers: {
+    ...rates,
+    ...quotas,
+    "X-Model": header("The model that answered.", text(255)),
+    ...(isChat ? { "X-Session-Id": header("The conversation, where one is kept.") } : {}),
+  },
   content: {
     "application/json": { schema: named("schemas", schema) },
-    ...(isStreamed ? { "text/event-stream": { schema: events } } : {}),
+    ...(isChat ? { "text/event-stream": { schema: events } } : {}),
   },
 });
 const shown = (schema: string): Json => ({
@@ -213,7 +229,7 @@ export const pathItems: Record<string, Json> = {
         "in an error event before `[DONE]`.",
       answer: answered("ChatCompletion", true),
       statuses: passedOn,
-    }, asked("ChatCompletionRequest")),
+    }, { ...asked("ChatCompletionRequest"), parameters: [sessionUser] }),
   },
   "/v1/embeddings": {
     post: operation("embeddings", {

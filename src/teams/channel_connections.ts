@@ -5,12 +5,14 @@ import { channels } from "../../db/schema/channels.ts";
 import { type TenantCtx, transact } from "../context.ts";
 import { conflict, notFound } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
+import { changingAccess } from "../identity/authority.ts";
 import { one } from "../rows.ts";
 import { at } from "../secrets/places.ts";
 import { changed, type Channel, Created, get, held, newSecret, warning } from "./channels.ts";
 import { adapterOf } from "./channels/kinds.ts";
 import { opened, urlOf } from "./channels/openings.ts";
 import { effectiveOf } from "./effective.ts";
+import { requireToGiveVoice } from "./team_keys.ts";
 
 export const Connect = z.strictObject({ id: z.uuid() });
 
@@ -53,7 +55,9 @@ export async function rotateSecret(
 ): Promise<z.infer<typeof SecretRotated>> {
   await ctx.secrets.ready(ctx);
   return await transact(ctx, async (ctx) => {
+    await changingAccess(ctx); // Whoever has the secret speaks as the team.
     const before = await held(ctx, id);
+    await requireToGiveVoice(ctx);
     const own = and(eq(channels.tenantId, ctx.tenantId), eq(channels.id, id));
     const { sealed } = one(
       await ctx.db.select({ sealed: channels.secret }).from(channels).where(own),

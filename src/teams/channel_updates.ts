@@ -5,6 +5,7 @@ import { channels, channelUpdates, updateStates } from "../../db/schema/channels
 import { read, type TenantCtx } from "../context.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found } from "../rows.ts";
+import { own } from "./channels.ts";
 
 export const ChannelUpdate = z.object({
   id: z.uuid(),
@@ -34,9 +35,9 @@ export const Listed = z.object({ updates: z.array(ChannelUpdate).max(100), nextC
 /** The channel's updates, newest first; those worked off are kept for a week. */
 export function list(ctx: TenantCtx, { channelId, state, cursor, limit }: z.infer<typeof List>) {
   return read(ctx, async (ctx) => {
-    const own = await ctx.db.select({ id: channels.id }).from(channels)
-      .where(and(eq(channels.tenantId, ctx.tenantId), eq(channels.id, channelId)));
-    found(own, "channel");
+    const rowsOfIt = await ctx.db.select({ id: channels.id }).from(channels)
+      .where(own(ctx, channelId));
+    found(rowsOfIt, "channel");
     const rows = await ctx.db.select(view).from(channelUpdates).where(and(
       eq(channelUpdates.tenantId, ctx.tenantId),
       eq(channelUpdates.channelId, channelId),

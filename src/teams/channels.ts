@@ -10,6 +10,8 @@ import { teams } from "../../db/schema/teams.ts";
 import { afterCommit, read, type TenantCtx, transact, type TxCtx } from "../context.ts";
 import { invalid } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
+import { changingAccess } from "../identity/authority.ts";
+import { requireMoreThanSelf } from "../identity/giving.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found, given, one } from "../rows.ts";
 import { MASK } from "../secrets/masks.ts";
@@ -21,6 +23,7 @@ import { isBotToken } from "./channels/telegram_api.ts";
 import { botIdOf } from "./channels/telegram.ts";
 import { disconnected } from "./channels/endings.ts";
 import { urlOf } from "./channels/openings.ts";
+import { requireToGiveVoice, requireToRevive } from "./team_keys.ts";
 
 const TELEGRAM = "https://api.telegram.org";
 
@@ -51,8 +54,13 @@ const columns = {
 
 type Row = Omit<Channel, "url">;
 const shown = (ctx: TenantCtx, row: Row): Channel => ({ ...row, url: urlOf(ctx, row.id) });
-const own = ({ tenantId }: TenantCtx, id?: string) =>
-  and(eq(channels.tenantId, tenantId), id === undefined ? undefined : eq(channels.id, id));
+/** With `self` reach none: they are a team's. */
+export const own = ({ tenantId, reach }: TenantCtx, id?: string) =>
+  and(
+    eq(channels.tenantId, tenantId),
+    id === undefined ? undefined : eq(channels.id, id),
+    reach === "self" ? sql`false` : undefined,
+  );
 
 const TOKEN = "Give the token BotFather gave, like 123456:ABC…";
 const token = z.string(TOKEN).refine(isBotToken, TOKEN);
@@ -90,15 +98,18 @@ function rootOf({ kind, token, apiRoot }: z.infer<typeof Create>): string {
   return apiRoot;
 }
 
-/** Makes a channel; a bot is connected to it with `connect`. */
+/** Makes a channel, which speaks as the team; a bot is connected to it with `connect`. */
 export async function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
+  requireMoreThanSelf(ctx);
   const apiRoot = rootOf(input);
   const { kind, teamId, name, token } = input;
   await ctx.secrets.ready(ctx);
   const id = v7();
   const secret = newSecret(kind);
   return await transact(ctx, async (ctx) => {
+    await changingAccess(ctx); // Whoever has its secret speaks as the team.
     await requireTeam(ctx, teamId);
+    await requireToGiveVoice(ctx);
     const row = one(
       await ctx.db.insert(channels).values({
         id,
@@ -144,13 +155,15 @@ export const Update = z.strictObject({
 export async function update(ctx: TenantCtx, { id, ...input }: z.infer<typeof Update>) {
   await ctx.secrets.ready(ctx);
   return await transact(ctx, async (ctx) => {
-    const before = await held(ctx, id);
     const { token, name, isActive } = input;
+    if (isActive === true) await changingAccess(ctx);
+    const before = await held(ctx, id);
     const set = {
       ...given({ name, isActive }),
       ...token === undefined || token === MASK ? {} : await newToken(ctx, before, token),
     };
     if (Object.keys(set).length === 0) return before;
+    if (isActive === true && !before.isActive) await requireToRevive(ctx);
     return await changed(ctx, before, set, "channel.updated");
   });
 }

@@ -8,7 +8,7 @@ import { effectiveOf } from "./effective.ts";
 import { deltasOf } from "./gateway/event_streams.ts";
 import type { Chatting } from "./gateway/exchanges.ts";
 import { takeRate } from "./rates.ts";
-import { teamOf } from "./team_rows.ts";
+import { isTheirs, teamOf } from "./team_rows.ts";
 import { begin, end, type Whose } from "./turns.ts";
 import { words } from "./words.ts";
 
@@ -42,7 +42,7 @@ async function chattingOf(ctx: TenantCtx, input: Send): Promise<Chatting & { who
   if (id === null) throw invalid("team_id", "Give a team's id or its platform name");
   if (id === undefined) throw notFound("team");
   const isOther = ctx.principal?.team && input.teamId && input.teamId !== id;
-  if (isOther) throw notFound("team");
+  if (isOther || !isTheirs(ctx, id)) throw notFound("team");
   const { effective, team } = await effectiveOf(ctx, id);
   // A key speaks to its own team, whichever it names.
   const named = input.platformName?.toLowerCase() ?? team.platformName.toLowerCase();

@@ -28,10 +28,10 @@ const teamsPower: Grants = Object.fromEntries(
 );
 
 /** Throws Forbidden unless the actor may let somebody chat as a team, until then at least. */
-const requireToGiveKey = (ctx: TxCtx, end: End) =>
+export const requireToGiveVoice = (ctx: TxCtx, end: End = null) =>
   requireToGive(ctx, [{ tenantId: ctx.tenantId, grants: teamsPower }], "team_keys", end);
 
-/** Throws Forbidden unless the actor may let a team's keys hold again. */
+/** Throws Forbidden unless the actor may let what speaks as a team hold again. */
 export const requireToRevive = (ctx: TxCtx) =>
   requireNow(ctx, [{ tenantId: ctx.tenantId, grants: teamsPower }], "team_keys");
 
@@ -73,7 +73,7 @@ type NewKey = {
 export async function insertKey(ctx: TxCtx, team: { id: string }, made: NewKey) {
   const { id, key, secretHash, hint } = await newText(ctx);
   const { name, expiresAt, successorOf } = made;
-  await requireToGiveKey(ctx, expiresAt);
+  await requireToGiveVoice(ctx, expiresAt);
   await outlivesNot(ctx, expiresAt);
   const { familyId: _, ...teamKey } = one(
     await ctx.db.insert(apiKeys).values({

@@ -5,9 +5,18 @@ import type { Entry } from "../../routers/procedures.ts";
 import { ladder, permissions } from "../../src/access/permissions.ts";
 import { systemRoles } from "../../src/access/roles.ts";
 import type { Principal } from "../../src/context.ts";
-import { placeOf, restEntries, rests, trpcGet, trpcPost, uuidSpots, withAt } from "./doors.ts";
+import {
+  placeOf,
+  restEntries,
+  rests,
+  statusOf,
+  trpcGet,
+  trpcPost,
+  uuidSpots,
+  withAt,
+} from "./doors.ts";
 import { team } from "./examples/teams.ts";
-import { entries, everything, house } from "./house.ts";
+import { entries, everything, house, streams } from "./house.ts";
 
 /** Procedures anyone may call. Shrinks only; each needs a reason nobody can argue with. */
 const open: Readonly<Record<string, string>> = {
@@ -38,6 +47,8 @@ const routes: Readonly<Record<string, string>> = {
   ...Object.fromEntries(
     Object.keys(gateway).map((path) => [`ALL ${path}`, "Answers 405 and OPTIONS"]),
   ),
+  "POST /v1/channels/:id/updates": "A platform's update: the secret it carries is the proof",
+  "ALL /v1/channels/:id/updates": "Answers 405 and OPTIONS",
   "ALL /v1/*": "Answers 404 in the shape OpenAI's clients read",
   "ALL /*": "Middleware: the request id and the log",
   "GET /health": "A load balancer asks; it says only that the process answers",
@@ -155,6 +166,26 @@ Deno.test("every procedure lets in whoever has its permission, as far as the inp
     const only = { ...boss, grants: { [meta.permission ?? ""]: "tenant" } };
     const refusal = await refusalOf(w.w.knock(only, path, { thisFieldDoesNotExist: true }));
     assert.equal(refusal, "BAD_REQUEST", `${path} asks for more than ${meta.permission}`);
+  }
+});
+
+Deno.test("every stream names its permission and turns away all who lack it, unread", async () => {
+  assert.ok(streams.length > 0);
+  for (const { path, permission } of streams) {
+    assert.ok(permission, `${path} is open to everyone: mount it with may("…")`);
+    const ask = async (who: Principal | null, input: unknown) => {
+      const { url, init } = trpcGet(path, input);
+      return await statusOf(await w.w.request(url, init, who));
+    };
+    const only = { ...boss, grants: { [permission]: "tenant" as const } };
+    for (const who of [null, ...lacking(permission)]) {
+      const { input, isSprung } = trap();
+      const refusal = await refusalOf(w.w.knock(who, path, input));
+      assert.equal(refusal, who ? "FORBIDDEN" : "UNAUTHORIZED", path);
+      assert.ok(!isSprung(), `${path} looked into the input of somebody without permission`);
+      assert.equal(await ask(who, { thisFieldDoesNotExist: true }), who ? 403 : 401, path);
+    }
+    assert.equal(await ask(only, { thisFieldDoesNotExist: true }), 400, path);
   }
 });
 

@@ -36,6 +36,17 @@ export const trpcGet = (path: string, input: unknown): Call => ({
   init: { method: "GET" },
 });
 
+/** What an answer comes to; a stream has begun by then and says it in its first event. */
+export async function statusOf(answer: Response): Promise<number> {
+  const isStream = answer.headers.get("content-type")?.startsWith("text/event-stream");
+  if (!isStream) {
+    await answer.body?.cancel();
+    return answer.status;
+  }
+  const said = /event: serialized-error\n.*?"httpStatus":(\d+)/s.exec(await answer.text())?.[1];
+  return said === undefined ? answer.status : Number(said);
+}
+
 /** A query is asked by GET, a mutation sent by POST, as the client does it. */
 export const trpc = ({ path, type }: Entry, input: unknown): Call =>
   type === "query" ? trpcGet(path, input) : trpcPost(path, input);

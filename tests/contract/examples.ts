@@ -4,6 +4,7 @@
  */
 import { access } from "./examples/access.ts";
 import { auth } from "./examples/auth.ts";
+import { channels } from "./examples/channels.ts";
 import { chat } from "./examples/chat.ts";
 import { groups } from "./examples/groups.ts";
 import { keys } from "./examples/keys.ts";
@@ -183,9 +184,10 @@ export const examples: Readonly<Record<string, Make>> = {
   ...sso,
   ...teams,
   ...settings,
+  ...chat,
+  ...channels,
   ...trail,
   ...usage,
-  ...chat,
 };
 
 /** The example of a procedure; says what to do where there is none. */

@@ -9,7 +9,7 @@ import type { Outbound } from "../../src/outbound.ts";
 import { at } from "../../src/secrets/places.ts";
 import { ROOT_TENANT } from "../../src/topics.ts";
 import * as tenants from "../../src/identity/tenants.ts";
-import { environment, type Person, world } from "../kit.ts";
+import { environment, type Person, procedures, world } from "../kit.ts";
 import { getTableColumns } from "drizzle-orm";
 import { toSnakeCase } from "drizzle-orm/casing";
 import { PgColumn } from "drizzle-orm/pg-core";
@@ -23,6 +23,8 @@ export const everything = (reach: Reach, but?: string): Grants =>
 
 /** Everything about every procedure. */
 export const entries = entriesOf(appRouter);
+/** Those whose answer comes piece by piece: they have no place in REST. */
+export const streams = procedures().filter(({ type }) => type === "subscription");
 
 /** Someone with every permission in one tenant, and the words to make things there. */
 export type Side = { tenantId: string; boss: Person; password: string; email: string };
@@ -69,10 +71,14 @@ export async function house() {
     password: "",
     email: "",
   };
+  await w.as(w.operator).teams.upstreams.create({ name: "Models", baseUrl: `${MODELS}/v1` });
   return { w, tap, superuser, tables: all, lines, asked, side, root, close: w.close };
 }
 
-/** Answers as a provider's token endpoint does and as a model, whatever is asked, and notes that. */
+/** Where every model is served that no tenant serves itself. */
+const MODELS = "https://models.example";
+
+/** Answers as a provider's token endpoint, a model and a Bot API do, whatever is asked, and notes that. */
 const farSide = (asked: Asked[]): Outbound => (url, { headers } = {}) => {
   const authorization = new Headers(headers).get("authorization") ?? "";
   asked.push({ url: String(url), authorization });
@@ -84,6 +90,8 @@ const farSide = (asked: Asked[]): Outbound => (url, { headers } = {}) => {
     sub: crypto.randomUUID(),
     choices: [{ index: 0, message: { role: "assistant", content: `Heard at ${url}` } }],
     usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
+    ok: true,
+    result: String(url).endsWith("/getMe") ? { id: 7_000_000_001, username: "a_bot" } : true,
   }));
 };
 

@@ -195,6 +195,7 @@ Deno.test("every index the documents list exists under its name", async () => {
 const soundsSecret = /secret|token|password|verifier|totp|refresh_key|(^|_)(api_key|code)$|private/;
 const notSecret: Readonly<Record<string, string>> = {
   "api_keys.secret_hash": "SHA-256 of 190 random bits",
+  "channels.previous_secret_until": "A moment",
   "channels.token_fingerprint": "A keyed fingerprint",
   "platform_credentials.secret_fingerprint": "A keyed fingerprint",
   "identity_providers.secret_fingerprint": "A keyed fingerprint",

@@ -6,8 +6,17 @@ import { systemRoles, teamsKeys } from "../../src/access/roles.ts";
 import { app } from "../../src/app.ts";
 import { newSigningKey } from "../../scripts/laptop.ts";
 import { unmoved } from "../kit.ts";
-import { type Call, placesOf, restEntries, rests, trpc, withHeaders } from "./doors.ts";
-import { entries, everything, house } from "./house.ts";
+import {
+  type Call,
+  placesOf,
+  restEntries,
+  rests,
+  statusOf,
+  trpc,
+  trpcGet,
+  withHeaders,
+} from "./doors.ts";
+import { entries, everything, house, streams } from "./house.ts";
 import { type Attempt, bearer, damages, forgeries, type Loot, resigned } from "./token_attacks.ts";
 import { isLeft, lose, losses, type Person, person, type Where } from "./token_states.ts";
 
@@ -37,7 +46,12 @@ async function doorsOfAll(): Promise<Door[]> {
       return { name: `${call.init.method} ${call.url}`, permission, call, isTeams: false };
     });
   });
-  return [...guarded, ...await otherDoors()];
+  const streaming = streams.flatMap(({ path, permission }): Door[] =>
+    permission
+      ? [{ name: `GET ${path}`, permission, call: trpcGet(path, noInput), isTeams: false }]
+      : []
+  );
+  return [...guarded, ...streaming, ...await otherDoors()];
 }
 
 /** Routes that are no procedure's and turn strangers away; a caller without rights hears what they need. */
@@ -52,7 +66,7 @@ async function otherDoors(): Promise<Door[]> {
     const url = path.replaceAll(/:\w+(\{[^}]*\})?/g, crypto.randomUUID()).replace("*", "me");
     for (const method of ["GET", "POST", "PUT", "PATCH", "DELETE"]) {
       const call = { url, init: { method } };
-      if (await statusOf(call, { kind: "" }) !== 401) continue;
+      if (await askAt(call, { kind: "" }) !== 401) continue;
       const answer = await w.request(url, { method }, nobody);
       const refusal = await answer.text();
       if (answer.status !== 403) continue; // A proof of another kind is missing there.
@@ -68,13 +82,11 @@ async function otherDoors(): Promise<Door[]> {
 }
 
 /** Asks through the front door; `front` is the app of a process that knows no key yet. */
-async function statusOf(call: Call, { headers = {}, query = {} }: Attempt, front = w.hono) {
+async function askAt(call: Call, { headers = {}, query = {} }: Attempt, front = w.hono) {
   const more = new URLSearchParams(query).toString();
   const url = more ? `${call.url}${call.url.includes("?") ? "&" : "?"}${more}` : call.url;
   const { init } = withHeaders({ url, init: call.init }, headers);
-  const answer = await front.fetch(new Request(`${w.env.PUBLIC_URL}${url}`, init));
-  await answer.body?.cancel();
-  return answer.status;
+  return await statusOf(await front.fetch(new Request(`${w.env.PUBLIC_URL}${url}`, init)));
 }
 
 const count = {
@@ -88,7 +100,7 @@ const breaches: string[] = [];
 async function tryAt(door: Door, trial: Trial, front = w.hono) {
   const good = door.isTeams && !trial.isTeams ? 403 : null;
   const right = trial.right(door) ?? good;
-  const status = await statusOf(door.call, trial, front);
+  const status = await askAt(door.call, trial, front);
   if (right === null) {
     count.let++;
     assert.ok(

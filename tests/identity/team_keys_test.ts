@@ -93,7 +93,16 @@ Deno.test("with permissions for their own alone nobody sees or makes what is a t
   const url = "https://models.example/v1";
   const { id: upstreamId } = await upstreams.create({ name: "Models", baseUrl: url });
   const mine = teamsOf(selfish(owner));
+  const { channels } = teamsOf(owner);
+  const hook = { teamId: id, kind: "webhook", name: "Hook", apiRoot: url } as const;
+  const { channel: { id: channelId } } = await channels.create(hook);
   const hidden = [
+    mine.channels.get({ id: channelId }),
+    mine.channels.update({ id: channelId, name: "Mine" }),
+    mine.channels.rotateSecret({ id: channelId }),
+    mine.channels.deactivate({ id: channelId }),
+    mine.channelUpdates.list({ channelId }),
+    h.w.as(selfish(owner)).chat.send({ teamId: id, userId: "u", content: "hello" }),
     mine.teams.get({ id }),
     mine.teams.update({ id, rateLimit: 1 }),
     mine.teams.deactivate({ id }),
@@ -110,12 +119,14 @@ Deno.test("with permissions for their own alone nobody sees or makes what is a t
     assert.match(await refusal(work), /^NotFound /, `call ${place}`);
   }
   const made = [
+    mine.channels.create(hook),
     mine.teams.create(names()),
     mine.upstreams.create({ name: "Mine", modelPrefix: "mine/", baseUrl: url }),
   ];
   for (const work of made) assert.match(await refusal(work), /^Forbidden permission\.only_self/);
   assert.deepEqual((await mine.teams.list({})).teams, []);
   assert.deepEqual((await mine.upstreams.list({})).upstreams, []);
+  assert.deepEqual((await mine.channels.list({})).channels, []);
   assert.equal((await mine.teams.effective({ platformName })).teamId, null);
 });
 

@@ -250,6 +250,14 @@ const withTeams = ({ h }: Workshop): Ways => {
   const { w: { as } } = h;
   const named = () => ({ displayName: v7(), platformName: v7() });
   const made = ({ owner }: Scene) => as(owner).teams.teams.create(named());
+  const channel = async (scene: Scene, isActive: boolean) => {
+    const { id: teamId } = await made(scene);
+    const { channels } = as(scene.owner).teams;
+    const hook = { teamId, kind: "webhook", name: "w", apiRoot: "https://a.example/h" } as const;
+    const { channel: { id } } = await channels.create(hook);
+    if (!isActive) await channels.deactivate({ id });
+    return { id, hook };
+  };
   const closed = async (scene: Scene) => {
     const { id } = await made(scene);
     await as(scene.owner).teams.teams.deactivate({ id });
@@ -275,6 +283,24 @@ const withTeams = ({ h }: Workshop): Ways => {
       "of a team": async (scene) => {
         const { id: teamId } = await made(scene);
         return (who) => as(who).teams.teamKeys.create({ teamId, name: "k" });
+      },
+    },
+    "teams.channels.create": {
+      "with its secret": async (scene) => {
+        const { hook } = await channel(scene, true);
+        return (who) => as(who).teams.channels.create(hook);
+      },
+    },
+    "teams.channels.update": {
+      "back into use": async (scene) => {
+        const { id } = await channel(scene, false);
+        return (who) => as(who).teams.channels.update({ id, isActive: true });
+      },
+    },
+    "teams.channels.rotateSecret": {
+      "of a webhook": async (scene) => {
+        const { id } = await channel(scene, true);
+        return (who) => as(who).teams.channels.rotateSecret({ id });
       },
     },
     "teams.teamKeys.rotate": {
@@ -338,6 +364,7 @@ export const gifts: Readonly<Record<string, readonly string[]>> = {
     "identity.tenants.close",
     "teams.teams.deactivate",
     "teams.teamKeys.revoke",
+    "teams.channels.deactivate",
   ],
   "It names or describes": [
     "identity.apiKeys.update",
@@ -356,6 +383,9 @@ export const gifts: Readonly<Record<string, readonly string[]>> = {
     "identity.identityProviders.test",
   ],
   "It says from where, not what": ["identity.clientAccess.create"],
+  "It tells a platform what it was told before, or will be once it holds": [
+    "teams.channels.connect",
+  ],
   "It says what everybody's chats are made with": [
     "teams.platformConfigs.update",
     "teams.upstreams.create",

@@ -14,6 +14,7 @@ const notOurs: Record<string, string> = {
   "/api/v1/oauth/callback": "A browser comes here from the provider, without credentials of ours",
   "/api/v1/auth/sso/callback":
     "A browser comes here from the provider, without credentials of ours",
+  "/v1/channels/{id}/updates": "A platform sends here, with a secret and no credential of ours",
   "/v1/models": "It takes nothing that could be wrong",
   "/v1/models/{model}": "A name the team may not use is not there, however it is written",
   "/api/v1/bindings/{id}/proxy/{host}/{path}": "Answers are the provider's, whatever they are",
@@ -48,27 +49,30 @@ const lists = (name: string) => ({ text }: Operation) => text.includes(`/paramet
 Deno.test("the OpenAPI document says which operations a provider can fail", () => {
   const proxied = ["delete", "get", "patch", "post", "put"]
     .map((method) => `platforms.bindings.proxy.${method}`);
-  const chatting = ["teams.gateway.chatCompletions", "teams.gateway.embeddings"];
+  const gateway = ["teams.gateway.chatCompletions", "teams.gateway.embeddings"];
   const signingIn = [
     "identity.identityProviders.test",
     "identity.sso.complete",
     "identity.sso.start",
   ];
   assert.deepEqual(namesWith(({ statuses }) => statuses.includes("502")), [
+    "chat.send",
     ...signingIn,
     "platforms.bindings.accessToken",
     ...proxied,
     "platforms.connections.complete",
-    ...chatting,
+    "teams.channels.connect",
+    ...gateway,
   ]);
   assert.deepEqual(namesWith(({ statuses }) => statuses.includes("504")), [
+    "chat.send",
     ...signingIn,
     ...proxied,
     "platforms.connections.complete",
-    ...chatting,
+    ...gateway,
   ]);
   for (const { name, statuses } of operations) {
-    if ([...proxied, ...chatting].includes(name)) assert.ok(statuses.includes("413"), name);
+    if ([...proxied, ...gateway].includes(name)) assert.ok(statuses.includes("413"), name);
   }
 });
 
