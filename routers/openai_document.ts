@@ -127,7 +127,8 @@ const quotas = Object.fromEntries(["Day", "Month"].flatMap((period) => [
 const told: Record<number, string> = {
   400: "The request is not as it should be: `param` names the field.",
   401: "`invalid_api_key`: no key, or one that does not hold (any more).",
-  403: "`model_not_allowed`; `session_not_yours` for a conversation of another key; `forbidden` to " +
+  403:
+    "`model_not_allowed`; `session_not_yours` for a conversation of another key; `forbidden` to " +
     "whoever has no team's key.",
   409: "`conflict`: the conversation waits for an answer; or the provider's own refusal.",
   404: "`not_found`: the team may use no such model.",

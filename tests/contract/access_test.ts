@@ -59,8 +59,6 @@ const routes: Readonly<Record<string, string>> = {
   "GET /docs/reader.js": "The reference's script",
   "GET /docs/reader.css": "The reference's style",
   "GET /openapi.json": "The document holds no tenant's data",
-  "POST /v1/channels/:id/updates": "A platform's: what it carries or is signed with is the proof",
-  "ALL /v1/channels/:id/updates": "Answers 405 and OPTIONS",
   "GET /problems/:code": "Explains a failure code",
   "ALL /api/v1/oauth/callback": "The provider's redirect: the state in it is the proof, used once",
   "ALL /api/v1/auth/sso/callback": "The provider's redirect: the state is the proof, used once",
