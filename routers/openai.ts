@@ -86,7 +86,11 @@ export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void
   const failed = (c: Context<E>, error: unknown, more: Record<string, string> = {}) => {
     // Nothing of ours broke: it ended because its client left.
     if (c.req.raw.signal.aborted && !(error instanceof Fault)) return gone();
-    const { status, body, headers } = openAiErrorOf(error, host.requestId(c));
+    const { status, body, headers } = openAiErrorOf(
+      error,
+      host.requestId(c),
+      c.req.header("user-agent"),
+    );
     if (status === 500) host.report(error, c);
     return c.json(body, isStatus(status) ? status : 500, { ...more, ...headers });
   };

@@ -27,16 +27,21 @@ export type OpenAiError = {
   error: { message: string; type: string; param: string | null; code: string };
 };
 
+/** Clients that ask again after every 429, whatever `x-should-retry` says. */
+const isDeaf = (userAgent: string) => userAgent.includes("ai-sdk");
+
 /**
  * Status, body and headers. `x-should-retry` is what OpenAI's clients obey: a quota that is used up is
- * over at midnight and not in a second.
+ * over at midnight and not in a second. Clients that do not know it are told so with a 403.
  */
 export function openAiErrorOf(
   error: unknown,
   requestId: string,
+  userAgent = "",
 ): { status: number; body: OpenAiError; headers: Record<string, string> } {
-  const { status, body, headers } = problemOf(error, requestId);
+  const { status: usual, body, headers } = problemOf(error, requestId);
   const fault = faultOf(error);
+  const status = fault?.code === "QuotaExceeded" && isDeaf(userAgent) ? 403 : usual;
   const kind = (fault && kinds[fault.code]) ??
     (status < 500
       ? { type: "invalid_request_error", code: body.reason }

@@ -46,7 +46,7 @@ Deno.test("the gateway sends its own key upstream, and nothing of the client's",
   await answer.body?.cancel();
   const { headers: got, path } = lastCall();
   assert.equal(path, "/v1/chat/completions");
-  assert.equal(got.authorization, `Bearer ${h.secrets.key}`);
+  assert.equal(got.authorization, `Bearer ${h.upstreamKey}`);
   assert.equal(got["x-request-id"], answer.headers.get("x-request-id"));
   assert.deepEqual(
     Object.keys(got).sort(),

@@ -13,17 +13,14 @@ export const others = ["openai/gpt-5", "other/large", "other/small", "openai/emb
 type Row = Record<string, unknown>;
 export type Json = Record<string, unknown>;
 
-/** A log, an audit trail or an answer that says one of these has told a secret. */
-export type Secrets = { key: string; baseUrl: string };
-
 export async function house() {
-  const clock = { aheadMs: 0 };
+  const clock: { aheadMs: number; frozenMs: number | null } = { aheadMs: 0, frozenMs: null };
   const lines: string[] = [];
   const database = await freshDatabase();
   const w = await world({
     database,
     env: await environment({ LOG_LEVEL: "debug" }),
-    now: () => new Date(Date.now() + clock.aheadMs),
+    now: () => new Date((clock.frozenMs ?? Date.now()) + clock.aheadMs),
     write: (line) => void lines.push(line),
   });
   const upstream = await openaiUpstream({ models: [...models, ...others] });
@@ -55,26 +52,6 @@ export async function house() {
     return { admin, tenantId: admin.tenantId, id: made.id, key: made.apiKey, made };
   };
 
-  const fetched = (path: string, init: RequestInit) =>
-    Promise.resolve(w.hono.fetch(new Request(`${w.env.PUBLIC_URL}${path}`, init)));
-  /** A request with a key, its body as JSON unless it is a text. */
-  const post = (
-    key: string,
-    body: unknown,
-    { path = "/v1/chat/completions", headers = {}, ...init }: RequestInit & {
-      path?: string;
-      headers?: Record<string, string>;
-    } = {},
-  ) =>
-    fetched(path, {
-      method: "POST",
-      headers: { authorization: `Bearer ${key}`, "content-type": "application/json", ...headers },
-      body: typeof body === "string" ? body : JSON.stringify(body),
-      ...init,
-    });
-  const get = (key: string, path: string, init: RequestInit = {}) =>
-    fetched(path, { headers: { authorization: `Bearer ${key}` }, ...init });
-
   /** What a team's requests came to, oldest first, once all of it is written. */
   const usage = async (teamId: string) => {
     await settled(w.process);
@@ -93,10 +70,10 @@ export async function house() {
     sql,
     upstream,
     everything,
-    secrets: { key, baseUrl: new URL(upstream.url).host },
+    /** What the upstream takes: nobody but it may see it. */
+    upstreamKey: key,
     team,
-    post,
-    get,
+    ...doors((path, init) => w.hono.fetch(new Request(`${w.env.PUBLIC_URL}${path}`, init))),
     usage,
     async [Symbol.asyncDispose]() {
       await upstream.stop();
@@ -104,6 +81,27 @@ export async function house() {
     },
   };
 }
+/** The front door, with a key. */
+function doors(fetched: (path: string, init: RequestInit) => Response | Promise<Response>) {
+  type Post = RequestInit & { path?: string; headers?: Record<string, string> };
+  return {
+    /** The body as JSON unless it is a text. */
+    post: async (key: string, body: unknown, { path, headers, ...init }: Post = {}) =>
+      await fetched(path ?? "/v1/chat/completions", {
+        method: "POST",
+        headers: {
+          authorization: `Bearer ${key}`,
+          "content-type": "application/json",
+          ...headers,
+        },
+        body: typeof body === "string" ? body : JSON.stringify(body),
+        ...init,
+      }),
+    get: async (key: string, path: string, init: RequestInit = {}) =>
+      await fetched(path, { headers: { authorization: `Bearer ${key}` }, ...init }),
+  };
+}
+
 export type House = Awaited<ReturnType<typeof house>>;
 
 export const said = (content: string) => [{ role: "user" as const, content }];
@@ -185,14 +183,20 @@ export const modelsAsked = (upstream: OpenaiUpstream) =>
 
 /** The service on a port of its own: what a client's leaving does can only be seen there. */
 export function onSocket({ w }: House) {
+  const arrived: string[] = [];
   const server = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-    (request, info) => w.hono.fetch(request, { remoteAddr: info.remoteAddr }),
+    (request, info) => {
+      arrived.push(`${request.method} ${new URL(request.url).pathname}`);
+      return w.hono.fetch(request, { remoteAddr: info.remoteAddr });
+    },
   );
   const origin = `http://127.0.0.1:${server.addr.port}`;
   return {
     origin,
     url: `${origin}/v1`,
+    /** Every request, first to last. */
+    arrived,
     [Symbol.asyncDispose]: () => server.shutdown(),
   };
 }
