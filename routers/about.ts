@@ -1,4 +1,5 @@
 /** The OpenAPI document of this service: its procedures, and the few routes that are none. */
+import { pathItems as channelUpdates } from "./channel_updates.ts";
 import { appRouter } from "./mod.ts";
 import { pathItems as callback } from "./oauth_callback.ts";
 import { components, pathItems as gateway } from "./openai_document.ts";
@@ -96,10 +97,14 @@ export const openApi = (serverUrl: string): Document =>
       "identity.identityProviders.test": [502, 504],
       "identity.sso.start": [502, 504],
       "identity.sso.complete": [502, 504],
+      "teams.channels.connect": [502],
       "teams.teams.effective": [404], // Asked for by an id that nobody has.
     },
     extra: {
-      paths: { ...health, ...callback, ...ssoCallback, ...proxy, ...gateway, ...usageCsv },
+      paths: {
+        ...{ ...health, ...callback, ...ssoCallback, ...proxy, ...gateway, ...usageCsv },
+        ...channelUpdates,
+      },
       components,
       tags: [{
         name: "machinery",

@@ -4,6 +4,7 @@
  */
 import { access } from "./examples/access.ts";
 import { auth } from "./examples/auth.ts";
+import { channels } from "./examples/channels.ts";
 import { groups } from "./examples/groups.ts";
 import { keys } from "./examples/keys.ts";
 import { people } from "./examples/people.ts";
@@ -184,6 +185,7 @@ export const examples: Readonly<Record<string, Make>> = {
   ...settings,
   ...trail,
   ...usage,
+  ...channels,
 };
 
 /** The example of a procedure; says what to do where there is none. */

@@ -72,10 +72,20 @@ export async function house() {
   return { w, tap, superuser, tables: all, lines, asked, side, root, close: w.close };
 }
 
-/** Answers as a provider's token endpoint does and as a model, whatever is asked, and notes that. */
+/** What Telegram answers but `true`. */
+const botAnswers: Record<string, unknown> = {
+  getMe: { id: 7, is_bot: true, first_name: "Far", username: "far_side_bot" },
+  getWebhookInfo: { url: "" },
+};
+
+/** Answers as a provider's token endpoint does, as a model and as Telegram, whatever is asked, and notes that. */
 const farSide = (asked: Asked[]): Outbound => (url, { headers } = {}) => {
   const authorization = new Headers(headers).get("authorization") ?? "";
   asked.push({ url: String(url), authorization });
+  const [, method] = /\/bot\d+:[^/]*\/(\w+)$/.exec(String(url)) ?? [];
+  if (method) {
+    return Promise.resolve(Response.json({ ok: true, result: botAnswers[method] ?? true }));
+  }
   return Promise.resolve(Response.json({
     access_token: `provider-token-${crypto.randomUUID()}`,
     refresh_token: `provider-refresh-${crypto.randomUUID()}`,
