@@ -6,12 +6,12 @@ import { asSystem } from "./context.ts";
 import { EnvError, readEnv, variableNames } from "./env.ts";
 import { maintainHourly, once, startJobs } from "./jobs.ts";
 import { told } from "./log.ts";
-import { rounds } from "./rounds.ts";
 import { announce, ANNOUNCE_MS, depart } from "./secrets/instances.ts";
 import { services } from "./services.ts";
 import { startFailure } from "./start_failures.ts";
 import { chatsAtRest, closeDesk } from "./teams/channels/desks.ts";
 import { windUp } from "./teams/gateway/exchanges.ts";
+import { rounds } from "./teams/rounds.ts";
 import { ROOT_TENANT } from "./topics.ts";
 
 async function start() {

@@ -63,7 +63,7 @@ export const teamOf = (ctx: TenantCtx, which: Which): Promise<Team | null> =>
 /** A team this ctx may change, held until the transaction ends. */
 export async function heldTeam(ctx: TxCtx, id: string): Promise<Team> {
   return found(
-    await ctx.db.select(teamView).from(teams).where(ownTeam(ctx, id)).for("update"),
+    await ctx.db.select(teamView).from(teams).where(ownTeam(ctx, id)).for("no key update"),
     "team",
   );
 }

@@ -5,6 +5,7 @@
 import { access } from "./examples/access.ts";
 import { auth } from "./examples/auth.ts";
 import { channels } from "./examples/channels.ts";
+import { chat } from "./examples/chat.ts";
 import { groups } from "./examples/groups.ts";
 import { keys } from "./examples/keys.ts";
 import { people } from "./examples/people.ts";
@@ -186,6 +187,7 @@ export const examples: Readonly<Record<string, Make>> = {
   ...trail,
   ...usage,
   ...channels,
+  ...chat,
 };
 
 /** The example of a procedure; says what to do where there is none. */

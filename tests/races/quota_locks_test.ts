@@ -5,9 +5,10 @@ import connect from "postgres";
 import { v7 } from "uuid";
 import { codesOf } from "../../db/failures.ts";
 import { type Database, open } from "../../db/client.ts";
-import { asSystem } from "../../src/context.ts";
+import { asSystem, transact } from "../../src/context.ts";
 import { services } from "../../src/services.ts";
 import { admit, type Asked, settle, settled, settleExpired } from "../../src/teams/admission.ts";
+import { heldTeam } from "../../src/teams/team_rows.ts";
 import { until } from "../db/house.ts";
 import { cuttingProxy } from "../stand_ins/cutting_proxy.ts";
 import { disagreements, expireAll, totals } from "./books.ts";
@@ -231,6 +232,18 @@ Deno.test("admit lets in everybody of a batch but the one that cannot be asked f
   const { rows, leases, admitted_day } = await totals(home.server, id);
   assert.deepEqual({ rows, leases, admitted_day }, { rows: 199, leases: 0, admitted_day: 199 });
   await process.database.close();
+});
+
+Deno.test("admit does not wait for whoever is about to change the team", async () => {
+  const { id } = await home.team();
+  const one = asSystem(home.w.process, home.tenantId);
+  const other = { ...asSystem(home.w.process, home.tenantId), requestId: v7() };
+  await admit(one, asked(id));
+  const { quota } = await transact(one, async (ctx) => {
+    await heldTeam(ctx, id);
+    return await admit(other, asked(id));
+  });
+  assert.equal(quota.day.limit, null);
 });
 
 Deno.test("admit counts a request once whose connection breaks before or after it was let in", async () => {

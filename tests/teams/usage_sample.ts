@@ -76,6 +76,7 @@ export async function pagesOf(who: Person, asked: Asked, limit: number) {
     const page: Awaited<ReturnType<ReturnType<typeof h.w.as>["teams"]["usage"]["list"]>> = await h
       .w.as(who).teams.usage.list({ ...asked, limit, ...cursor ? { cursor } : {} });
     rows.push(...page.usage);
+    assert.ok(rows.length <= used.length, "the pages do not come to an end");
     assert.ok(page.nextCursor === null || page.usage.length === limit);
     cursor = page.nextCursor ?? undefined;
   } while (cursor);

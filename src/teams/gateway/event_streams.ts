@@ -86,10 +86,14 @@ const mayTell = (text: string) =>
 
 /** What of these events goes on, nothing behind the end; what they tell is noted in `seen`. */
 function passed(whole: string, seen: Seen, { wantsUsage, clean }: Options): string {
-  if (seen.kept.length < MOST_KEPT) seen.kept += whole;
-  if (!mayTell(whole)) return whole;
+  const keep = (text: string) => {
+    if (seen.kept.length < MOST_KEPT) seen.kept += text;
+    return text;
+  };
+  if (!mayTell(whole)) return keep(whole);
   return eventsOf(whole).map((event) => {
     if (seen.isDone) return "";
+    keep(event);
     if (!mayTell(event)) return event;
     if (dataOf(event) === "[DONE]") seen.isDone = true;
     const value = jsonOf(event);
@@ -116,15 +120,48 @@ function saidSoFar({ kept }: Seen): Said {
   };
 }
 
+/** Reads events, as many as are whole at a time. */
+function wholeEvents(reader: ReadableStreamDefaultReader<Uint8Array>) {
+  const decoder = new TextDecoder();
+  let rest = "";
+  return {
+    /** What stood behind the last of them. */
+    rest: () => rest,
+    /** `same`: their bytes as they came, where those are nothing else. Null: there are no more. */
+    async next(): Promise<{ text: string; same: Uint8Array | null } | null> {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return null;
+        const before = rest;
+        const all = before + decoder.decode(value, { stream: true });
+        const until = wholeUntil(all);
+        rest = all.slice(until);
+        if (until === 0) continue;
+        // Half a letter, too, would be something else.
+        const isSame = before === "" && rest === "" && value.at(-1) === NEWLINE;
+        return { text: all.slice(0, until), same: isSame ? value : null };
+      }
+    },
+  };
+}
+
+const LAST_WORDS_MS = 1_000;
+
+/** Lets the upstream end its answer, so that its connection is kept; not for long. */
+async function seeOut(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
+  const leave = () => reader.cancel().catch(() => {});
+  const timer = setTimeout(leave, LAST_WORDS_MS);
+  await reader.read().catch(() => {});
+  clearTimeout(timer);
+  await leave();
+}
+
 /** The stream as the client gets it. Cancelling it ends the upstream's. */
 export function tapped(upstream: ReadableStream<Uint8Array>, o: Options) {
   const reader = upstream.getReader();
-  const decoder = new TextDecoder();
+  const events = wholeEvents(reader);
   const seen: Seen = { usage: null, isDone: false, isFailed: false, kept: "" };
-  let rest = "";
-  let hasBegun = false;
-  let hasEnded = false;
-  let isCancelled = false;
+  let [hasBegun, hasEnded, isCancelled] = [false, false, false];
 
   const leave = () => reader.cancel().catch(() => {});
   const stopped = () => {
@@ -141,8 +178,8 @@ export function tapped(upstream: ReadableStream<Uint8Array>, o: Options) {
 
   /** What is still to be said when the upstream has said all it will. */
   function closing(): string {
+    const rest = events.rest();
     const last = rest === "" ? "" : passed(`${rest}\n\n`, seen, o);
-    rest = "";
     const isWhole = !seen.isFailed && (seen.isDone || saidSoFar(seen).isFinished);
     end(isWhole ? "whole" : "cut");
     const error = isWhole || seen.isFailed ? "" : brokenEvent(o.requestId);
@@ -151,22 +188,13 @@ export function tapped(upstream: ReadableStream<Uint8Array>, o: Options) {
 
   /** The next bytes that go on; null when there are no more. */
   async function next(): Promise<Uint8Array | null> {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return null;
-      const before = rest;
-      const text = before + decoder.decode(value, { stream: true });
-      const until = wholeUntil(text);
-      rest = text.slice(until);
-      if (until === 0) continue;
+    for (let it = await events.next(); it; it = await events.next()) {
       if (!hasBegun) o.began();
       hasBegun = true;
-      const on = passed(text.slice(0, until), seen, o);
-      if (on === "") continue;
-      // As it came, where nothing of it stayed behind, half a letter included.
-      const isAll = on.length === text.length && before === "" && value.at(-1) === NEWLINE;
-      return isAll ? value : encoder.encode(on);
+      const on = passed(it.text, seen, o);
+      if (on !== "") return on === it.text && it.same ? it.same : encoder.encode(on);
     }
+    return null;
   }
 
   if (o.stop.aborted) stopped();
@@ -181,7 +209,7 @@ export function tapped(upstream: ReadableStream<Uint8Array>, o: Options) {
       if (last !== "") controller.enqueue(encoder.encode(last));
       end(seen.isFailed ? "cut" : "whole"); // Clients wait for the end and not for `[DONE]` alone.
       controller.close();
-      await leave();
+      await seeOut(reader);
     },
     async cancel() {
       isCancelled = true;

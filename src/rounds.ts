@@ -1,9 +1,0 @@
-/** What every process does again and again, for all domains. */
-import type { Round } from "./jobs.ts";
-import { settleExpired } from "./teams/admission.ts";
-import { chatsAtRest, workDue } from "./teams/channels/desks.ts";
-
-export const rounds: readonly Round[] = [
-  { name: "leases", everyMs: 15_000, work: settleExpired },
-  { name: "channels", everyMs: 2_000, work: workDue, rest: chatsAtRest },
-];
