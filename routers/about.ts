@@ -1,6 +1,6 @@
 /** The OpenAPI document of this service: its procedures, and the few routes that are none. */
-import { appRouter } from "./mod.ts";
 import { pathItems as channelUpdates } from "./channel_updates.ts";
+import { appRouter } from "./mod.ts";
 import { pathItems as callback } from "./oauth_callback.ts";
 import { components, pathItems as gateway } from "./openai_document.ts";
 import { type Document, openApiOf } from "./openapi.ts";

@@ -6,7 +6,6 @@ import { take } from "../src/teams/channels/arrivals.ts";
 import { begin } from "../src/teams/channels/desks.ts";
 import { readBytes } from "./json.ts";
 import type { CtxHost } from "./proxy.ts";
-import { refusals } from "./operations.ts";
 import { allowOf, failed } from "./rest.ts";
 import type { Json } from "./schemas.ts";
 
@@ -51,7 +50,20 @@ export function mountChannelUpdates<E extends Env>(
   });
 }
 
-const statuses = [401, 404, 413, 429, 500, 503];
+const text = (maxLength: number, description: string): Json => ({
+  type: "string",
+  minLength: 1,
+  maxLength,
+  pattern: "^[^\\u0000]*$",
+  description,
+});
+const header = (name: string, description: string): Json => ({
+  name,
+  in: "header",
+  description,
+  schema: { type: "string", maxLength: 4096, pattern: "^[\\x20-\\x7e]*$" },
+});
+const refusal = (name: string): Json => ({ $ref: `#/components/responses/${name}` });
 
 /** For the OpenAPI document: a path that is no procedure. */
 export const pathItems: Record<string, Json> = {
@@ -59,38 +71,59 @@ export const pathItems: Record<string, Json> = {
     post: {
       operationId: "teams.channels.receive",
       tags: ["teams"],
-      summary: "Take in what a platform sends to a channel",
-      description: "Telegram's updates with their secret header, or a webhook signed after " +
-        "Standard Webhooks. Acknowledged at once and answered later; a second of the same id is " +
-        "acknowledged and left alone.",
+      summary: "Say something to a team over a channel",
+      description: "Where Telegram sends updates, with the channel's secret in a header; and any " +
+        "other sender messages, signed with it after Standard Webhooks. Acknowledged at once: the " +
+        "answer goes out to where the channel sends answers. The same id again is the same message.",
       security: [{}],
-      parameters: [{
-        name: "id",
-        in: "path",
-        required: true,
-        description: "Which channel.",
-        schema: { type: "string", format: "uuid", maxLength: 36 },
-      }],
+      parameters: [
+        {
+          name: "id",
+          in: "path",
+          required: true,
+          description: "Which channel.",
+          schema: { type: "string", format: "uuid", maxLength: 36 },
+        },
+        header("X-Telegram-Bot-Api-Secret-Token", "Telegram: the channel's secret."),
+        header("Webhook-Id", "Others: the message's own id, without a full stop."),
+        header("Webhook-Timestamp", "Others: when it is sent, in seconds since 1970."),
+        header("Webhook-Signature", "Others: `v1,` and the HMAC-SHA256 of `id.timestamp.body`."),
+      ],
       requestBody: {
         required: true,
-        description: "As the platform sends it; of a webhook `chat_id`, `user_id` and `text`.",
-        content: { "application/json": { schema: { type: "object" } } },
+        description: "What is said; Telegram sends an Update of its own.",
+        content: {
+          "application/json": {
+            schema: {
+              type: "object",
+              properties: {
+                chat_id: text(255, "Where: what is said in one chat is answered in order."),
+                user_id: text(255, "Who says it: each has a conversation of their own."),
+                text: text(100_000, "What is said."),
+              },
+            },
+          },
+        },
       },
       responses: {
         200: {
-          description: "It is written down.",
-          headers: { "X-Request-Id": { $ref: "#/components/headers/XRequestId" } },
+          description: "It is written down, or was before, or is not for us.",
           content: {
             "application/json": {
-              schema: { type: "object", properties: { ok: { type: "boolean" } }, required: ["ok"] },
+              schema: { type: "object", properties: { ok: { type: "boolean", enum: [true] } } },
             },
           },
         },
         ...Object.fromEntries(
-          statuses.map((status) => [
-            status,
-            { $ref: `#/components/responses/${refusals[status]}` },
-          ]),
+          Object.entries({
+            400: "BadRequest",
+            401: "Unauthorized",
+            404: "NotFound",
+            413: "PayloadTooLarge",
+            429: "TooManyRequests",
+            500: "InternalError",
+            503: "Unavailable",
+          }).map(([status, name]) => [status, refusal(name)]),
         ),
       },
     },

@@ -78,10 +78,20 @@ export async function house() {
 /** Where every model is served that no tenant serves itself. */
 const MODELS = "https://models.example";
 
+/** What Telegram answers but `true`. */
+const botAnswers: Record<string, unknown> = {
+  getMe: { id: 7, is_bot: true, first_name: "Far", username: "far_side_bot" },
+  getWebhookInfo: { url: "" },
+};
+
 /** Answers as a provider's token endpoint, a model and a Bot API do, whatever is asked, and notes that. */
 const farSide = (asked: Asked[]): Outbound => (url, { headers } = {}) => {
   const authorization = new Headers(headers).get("authorization") ?? "";
   asked.push({ url: String(url), authorization });
+  const [, method] = /\/bot\d+:[^/]*\/(\w+)$/.exec(String(url)) ?? [];
+  if (method) {
+    return Promise.resolve(Response.json({ ok: true, result: botAnswers[method] ?? true }));
+  }
   return Promise.resolve(Response.json({
     access_token: `provider-token-${crypto.randomUUID()}`,
     refresh_token: `provider-refresh-${crypto.randomUUID()}`,
@@ -90,8 +100,6 @@ const farSide = (asked: Asked[]): Outbound => (url, { headers } = {}) => {
     sub: crypto.randomUUID(),
     choices: [{ index: 0, message: { role: "assistant", content: `Heard at ${url}` } }],
     usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
-    ok: true,
-    result: String(url).endsWith("/getMe") ? { id: 7_000_000_001, username: "a_bot" } : true,
   }));
 };
 

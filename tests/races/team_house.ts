@@ -13,6 +13,7 @@ export type Quotas = {
   monthlyQuota?: number | null;
   platformType?: "public" | "private";
   rateLimit?: number;
+  availableModels?: string[];
 };
 
 /** The variables another process needs to be of this installation. */
