@@ -6,7 +6,6 @@ import { and, desc, eq, isNull, lt, type SQL, sql } from "drizzle-orm";
 import { z } from "zod";
 import { chatSessions, messageRoles, messages } from "../../db/schema/teams.ts";
 import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
-import { requireMatch } from "../etags.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found } from "../rows.ts";
 import { publish, record } from "../trail.ts";
@@ -116,7 +115,6 @@ export function clear(ctx: TenantCtx, { id }: z.infer<typeof Clear>) {
     const rows = await ctx.db.select(sessionView).from(chatSessions).where(ownSession(ctx, id))
       .for("update");
     const session = found(rows, "chat_session");
-    requireMatch(ctx.ifMatch, session);
     const clearedMessages = await clearMessages(ctx, id);
     return { ...session, clearedMessages };
   });
