@@ -1,10 +1,13 @@
 /** The OpenAPI document of this service: its procedures, and the few routes that are none. */
+import { pathItems as channelUpdates } from "./channel_updates.ts";
 import { appRouter } from "./mod.ts";
 import { pathItems as callback } from "./oauth_callback.ts";
+import { components, pathItems as gateway } from "./openai_document.ts";
 import { type Document, openApiOf } from "./openapi.ts";
 import { pathItems as proxy } from "./proxy.ts";
 import type { Json } from "./schemas.ts";
 import { pathItems as ssoCallback } from "./sso_callback.ts";
+import { pathItems as usageCsv } from "./usage_csv.ts";
 
 export const VERSION = "0.1.0";
 
@@ -81,6 +84,10 @@ export const openApi = (serverUrl: string): Document =>
         "Tenants in tenants, people, groups, roles and keys; signing in; who may do what and " +
         "why. A right that is taken away is gone in every process within 5 seconds.",
       platforms: "The catalogue, a tenant's services and credentials, and connected accounts.",
+      teams:
+        "Who chats, with which models and limits: teams, their keys, where models are served and " +
+        "what they cost; and OpenAI's own paths, for any of its clients with a team's key.",
+      chat: "Say something to a team, and read what was said: conversations and their messages.",
       audit: "Who did what to which thing.",
       events: "What other services are told of.",
     },
@@ -91,9 +98,21 @@ export const openApi = (serverUrl: string): Document =>
       "identity.identityProviders.test": [502, 504],
       "identity.sso.start": [502, 504],
       "identity.sso.complete": [502, 504],
+      "chat.send": [502, 504],
+      "teams.channels.connect": [502],
+      "teams.teams.effective": [404], // Asked for by an id that nobody has.
     },
     extra: {
-      paths: { ...health, ...callback, ...ssoCallback, ...proxy },
+      paths: {
+        ...health,
+        ...callback,
+        ...ssoCallback,
+        ...proxy,
+        ...gateway,
+        ...channelUpdates,
+        ...usageCsv,
+      },
+      components,
       tags: [{
         name: "machinery",
         description: "For operators: is it up, and which keys it signs with.",

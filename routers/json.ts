@@ -90,7 +90,8 @@ const below = (key: string, bad: Bad): Bad => {
 const mediaType = /^application\/(?:[\w!#$&^.+-]+\+)?json\s*(?:;|$)/i;
 const charset = /;\s*charset\s*=\s*"?([^\s";]*)/i;
 
-function requireJson(contentType: string | null): void {
+/** Throws UnsupportedMediaType for anything but JSON in UTF-8. */
+export function requireJson(contentType: string | null): void {
   const isUtf8 = ["utf-8", "utf8"].includes(
     charset.exec(contentType ?? "")?.[1]?.toLowerCase() ?? "utf-8",
   );

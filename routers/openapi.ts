@@ -24,8 +24,12 @@ export type About = {
   domains: Record<string, string>;
   /** Statuses some procedures answer beyond the usual, by the procedure's path. */
   more?: Record<string, readonly number[]>;
-  /** Path items of what is not a procedure: health, keys, callbacks. */
-  extra?: { paths: Record<string, Json>; tags?: { name: string; description: string }[] };
+  /** Path items of what is not a procedure: health, keys, callbacks; and what they refer to. */
+  extra?: {
+    paths: Record<string, Json>;
+    tags?: { name: string; description: string }[];
+    components?: { schemas: Record<string, Json>; responses: Record<string, Json> };
+  };
 };
 
 /** Makes the document. Do it once: it walks every schema. */
@@ -49,7 +53,8 @@ export function openApiOf(router: AnyTRPCRouter, about: About): Document {
     description: about.domains[name] ?? `The procedures of ${name}.`,
   }));
   const all = { ...paths, ...about.extra?.paths };
-  const usedResponses = usedIn(responses(), "responses", all);
+  const own = about.extra?.components;
+  const usedResponses = usedIn({ ...responses(), ...own?.responses }, "responses", all);
   return {
     openapi: "3.1.0",
     info: info(about),
@@ -63,6 +68,7 @@ export function openApiOf(router: AnyTRPCRouter, about: About): Document {
     components: {
       schemas: {
         ...Object.fromEntries(book.schemas),
+        ...own?.schemas,
         Problem: problem,
         FieldProblem: fieldProblem,
       },

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { faults } from "../src/errors.ts";
 import { snake } from "../src/wire_names.ts";
 import { type RestEntry, subjectKey, taggedSchema } from "./procedures.ts";
-import type { Book, Json } from "./schemas.ts";
+import { type Book, type Json, openBook } from "./schemas.ts";
 
 /** Which component answers a status; several codes share one. */
 export const refusals: Record<number, string> = {
@@ -39,7 +39,8 @@ export type Beside = {
 const isKeyed = ({ type, meta }: RestEntry) =>
   type === "mutation" && meta.permission !== undefined && meta.anew === undefined;
 
-const collectionOf = (path: string) => path.split("/{")[0];
+/** Where the last thing that a path names lies: `/teams/{team_id}/keys` for `/teams/{team_id}/keys/{id}`. */
+const collectionOf = (path: string) => path.replace(/\/\{[^}]*\}[^{]*$/, "");
 
 /**
  * Whether a mutation heeds If-Match: its path names one resource, and it changes or deletes that
@@ -50,15 +51,18 @@ function heedsMatch({ type, rest, output }: RestEntry, entries: RestEntry[]): bo
   if (type !== "mutation" || !rest.path.includes("{")) return false;
   const collection = collectionOf(rest.path);
   const resources = entries.filter(({ rest: { method, path } }) =>
-    collectionOf(path) === collection &&
-    (path === collection ? method === "POST" : method === "GET" && path.endsWith("}"))
+    path === collection
+      ? method === "POST"
+      : method === "GET" && path.endsWith("}") && collectionOf(path) === collection
   ).map((entry) => taggedSchema(entry.output)).filter((schema) => schema !== null);
   if (rest.method === "DELETE") return resources.length > 0;
+  // What is there from the start is neither made nor read alone: its path names it all the same.
+  if (rest.method === "PUT" && rest.path.endsWith("}")) return taggedSchema(output) !== null;
   return resources.some((schema) => schema === taggedSchema(output));
 }
 
 export function operationOf(entry: RestEntry, book: Book, { entries, more }: Beside): Json {
-  const { path, rest, meta } = entry;
+  const { path, operationId, rest, meta } = entry;
   const { parameters, body } = requestOf(entry, book);
   const { permission } = meta;
   const isTagged = subjectKey(entry.output) !== null;
@@ -70,7 +74,7 @@ export function operationOf(entry: RestEntry, book: Book, { entries, more }: Bes
     ...rest.status === 204 ? [] : ["Prefer"],
   ];
   return {
-    operationId: path,
+    operationId,
     tags: [path.split(".")[0]],
     summary: meta.summary ?? path,
     description: describe(entry),
@@ -139,6 +143,13 @@ function parameter(json: Partial<Shape>, name: string, place: "path" | "query"):
     description: description ?? said(name, place),
     schema,
   };
+}
+
+/** An input's fields as a query: for a path that is no procedure. */
+export function queryParameters(input: z.ZodType): Json[] {
+  const json = openBook().describe(input, "input");
+  if (!isShape(json)) throw new Error("A query is an object");
+  return Object.keys(json.properties).map((name) => parameter(json, name, "query"));
 }
 
 const bodyOf = (schema: Json, required: boolean): Json => ({

@@ -16,7 +16,14 @@ export type Entry = {
   output: z.ZodType | null;
 };
 /** One that REST serves: it has a place and both its schemas are compiled. */
-export type RestEntry = Entry & { rest: RestPlace; output: z.ZodType; in: Wire | null; out: Wire };
+export type RestEntry = Entry & {
+  rest: RestPlace;
+  /** Its name in the OpenAPI document: the procedure's path, or that and where else it stands. */
+  operationId: string;
+  output: z.ZodType;
+  in: Wire | null;
+  out: Wire;
+};
 
 /**
  * All procedures but subscriptions. What tRPC keeps of them is not typed, so this is the one place
@@ -52,11 +59,15 @@ const schemaOf = (value: unknown) => value instanceof z.ZodType ? value : null;
 /** The procedures with a place in REST, in the order in which a path is to be looked up. */
 export function restEntriesOf(router: AnyTRPCRouter): RestEntry[] {
   const entries = entriesOf(router).flatMap((entry): RestEntry[] => {
-    const { rest } = entry.meta;
+    const { rest, also } = entry.meta;
     if (!rest) return [];
-    const { input, output } = entry;
-    if (!output) throw new Error(`${entry.path}: REST needs an output schema`);
-    return [{ ...entry, rest, output, in: input && compile(input), out: compile(output) }];
+    const { input, output, path } = entry;
+    if (!output) throw new Error(`${path}: REST needs an output schema`);
+    const compiled = { ...entry, output, in: input && compile(input), out: compile(output) };
+    return [
+      { ...compiled, rest, operationId: path },
+      ...also ? [{ ...compiled, rest: also, operationId: `${path}.admin` }] : [],
+    ];
   });
   // `/platforms/search` is looked up before `/platforms/{id}`.
   const order = (entry: RestEntry) => entry.rest.path.replaceAll(/\{[^}]*\}/g, "\uffff");

@@ -14,6 +14,8 @@ export type Meta = {
   /** Absent on a procedure anyone may call. */
   permission?: Permission;
   rest?: RestPlace;
+  /** A second path of the documents' for the same thing. */
+  also?: RestPlace;
   summary?: string;
   /** Why this mutation is not one transaction: it calls a provider and is repeatable by nature. */
   repeatable?: string;
@@ -124,6 +126,12 @@ export function rest(place: `${Method} /${string}`, summary: string, status = 20
     summary,
     rest: { method, path: path.startsWith("/v1/") ? path : `/api/v1${path}`, status },
   };
+}
+
+/** The same at another path of the documents'. */
+export function alsoAt(place: `${Method} /${string}`, meta: Meta): Meta {
+  const also = rest(place, meta.summary ?? "", meta.rest?.status).rest;
+  return { ...meta, ...also ? { also } : {} };
 }
 
 /** Adapts a verb `(ctx, input)` to the shape tRPC calls. */

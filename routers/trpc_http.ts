@@ -23,14 +23,12 @@ export type TrpcHost<E extends Env> = Omit<Host<E>, "context"> & {
 };
 
 export function mountTrpc<E extends Env>(app: Hono<E>, router: Router, host: TrpcHost<E>): void {
-  const queries = new Set(
-    Object.entries(router._def.procedures)
-      .filter(([, procedure]) => Reflect.get(Object(procedure), "_def")?.type === "query")
-      .map(([path]) => path),
-  );
+  const queries = pathsOf(router, "query");
+  const subscriptions = pathsOf(router, "subscription");
+  const isGet = (path: string) => queries.has(path) || subscriptions.has(path);
   const swift = swiftQueries(router);
   const allowed = (path: string) =>
-    allowOf(path.includes(",") ? ["GET", "POST"] : [queries.has(path) ? "GET" : "POST"]);
+    allowOf(path.includes(",") ? ["GET", "POST"] : [isGet(path) ? "GET" : "POST"]);
   const answer = async (c: Context<E>, path: string): Promise<Response> => {
     try {
       const calls = path.split(",").length;
@@ -60,6 +58,13 @@ export function mountTrpc<E extends Env>(app: Hono<E>, router: Router, host: Trp
     return response;
   });
 }
+
+const pathsOf = (router: Router, type: string) =>
+  new Set(
+    Object.entries(router._def.procedures)
+      .filter(([, procedure]) => Reflect.get(Object(procedure), "_def")?.type === type)
+      .map(([path]) => path),
+  );
 
 const methods = new Set(["GET", "HEAD", "POST"]);
 const noMethod = (allowed: string) =>

@@ -7,8 +7,10 @@ import * as catalogue from "../src/platforms/catalogue.ts";
 import * as registrations from "../src/platforms/services.ts";
 import { permission_check_depth, permission_check_warm } from "./bench/access.ts";
 import { apiKeyColdVsBetterAuth, apiKeyVsBetterAuth } from "./bench/api_keys.ts";
+import { gateway } from "./bench/gateway.ts";
 import { requestsPerSecond } from "./bench/load.ts";
 import { perSecond, run } from "./bench/measure.ts";
+import { ourGateway } from "./bench/our_gateway.ts";
 import { refresh, sign_in } from "./bench/sign_in.ts";
 import { serve, type Stage, stage } from "./bench/stage.ts";
 
@@ -17,8 +19,8 @@ const help = `deno task bench [NAME…]
 Prints one JSON line per measure: {"bench","unit","ours","baseline","baseline_name","ratio"}, where
 ratio is ours/baseline and each figure the median of turns taken one after the other. Names:
 trpc_cached_read rest_cached_read api_key_warm api_key_cold api_key_vs_better_auth
-api_key_cold_vs_better_auth permission_check_warm permission_check_depth refresh sign_in cold_start
-memory. Starts a Postgres and the servers it needs itself; takes about five minutes for all.`;
+api_key_cold_vs_better_auth permission_check_warm permission_check_depth refresh sign_in gateway
+cold_start memory; gateway prints gateway_json_c1, _c16, _c64 and gateway_sse_first_byte. Starts a Postgres and the servers it needs itself; takes about eight minutes for all.`;
 
 const main = new URL("../src/main.ts", import.meta.url).pathname;
 const bare = new URL("./bench/bare.ts", import.meta.url).pathname;
@@ -74,12 +76,12 @@ async function cachedRead(on: Stage, path: (id: string) => string, bench: string
     turns: 7,
     turn: async () => [
       await requestsPerSecond(
-        { host, port: ours.port, path: path(id), headers: { authorization } },
+        { host, port: ours.port, path: path(id), headersOf: () => ({ authorization }) },
         ms,
         connections,
       ),
       await requestsPerSecond(
-        { host, port: baseline.port, path: "/trpc/ping", headers: {} },
+        { host, port: baseline.port, path: "/trpc/ping", headersOf: () => ({}) },
         ms,
         connections,
       ),
@@ -177,6 +179,7 @@ const measures: Record<string, (on: Stage) => Promise<void>> = {
   permission_check_depth,
   refresh,
   sign_in,
+  gateway: (on) => gateway(ourGateway(on)),
   cold_start: coldStart,
   memory,
 };

@@ -3,12 +3,13 @@ import { narrator, NotAsSaid } from "./narrator.ts";
 import type { DemoWorld } from "./seed.ts";
 import { walk } from "./walk.ts";
 import { walkIdentity } from "./walk_identity.ts";
+import { walkTeams } from "./walk_teams.ts";
 
 const help = `deno task demo
 
 Tells the main job step by step, with real answers: a reseller looks after its customers, rights are
 given, explained and taken away; an operator adds a platform to the catalogue, a company registers it, a person connects an account at a real OAuth provider (a local one), the service
-keeps its token valid. Uses the service of DATA_DIR (.data) when it runs, else starts it for the
+keeps its token valid; a team chats with a real OpenAI client and over Telegram. Uses the service of DATA_DIR (.data) when it runs, else starts it for the
 walk-through. Ends with an error when a step is not as said.`;
 
 const folder = Deno.env.get("DATA_DIR") || ".data";
@@ -56,6 +57,7 @@ async function main() {
     told.tell(`The service listens on ${world.url}`);
     await walkIdentity(world, told);
     await walk(world, told);
+    await walkTeams(world, told);
     console.log(`\nAll as said: ${told.checks} checks.`);
   } finally {
     await stop();

@@ -91,6 +91,7 @@ export async function openLaptop(
   const database = await openDatabase(variables, folder, progress);
   const process = await services({ env, database });
   const close = async () => {
+    process[Symbol.dispose]();
     await database.close();
     unlock();
   };

@@ -10,6 +10,7 @@ import * as tenants from "../src/identity/tenants.ts";
 import * as users from "../src/identity/users.ts";
 import * as catalogue from "../src/platforms/catalogue.ts";
 import { providers } from "../src/platforms/providers.ts";
+import * as teams from "../src/teams/teams.ts";
 import { ROOT_TENANT } from "../src/topics.ts";
 
 type SignIn = { email: string; password: string };
@@ -17,7 +18,10 @@ export type DemoWorld = {
   url: string;
   operator: SignIn;
   tenants: { id: string; name: string; admin: SignIn; member: SignIn }[];
+  team: DemoTeam;
 };
+/** A team any OpenAI client can chat as, with this key and these models. */
+export type DemoTeam = { platform_name: string; api_key: string; models: string[] };
 
 /** A reseller, its customer and the customer's branch, and a company of its own. */
 const companies = [
@@ -115,8 +119,25 @@ async function seedGroups(ctx: () => TenantCtx, userId: string) {
   await roleBindings.create(ctx(), { groupId: everyone.id, roleId: role.id });
 }
 
+/** The bakery's team, with a key of its own that is written down nowhere else. */
+export async function seedTeam(
+  services: Services,
+  tenantId: string,
+  models: readonly string[],
+): Promise<DemoTeam> {
+  const team = await teams.create(asSystem(services, tenantId), {
+    displayName: "Harbour Bakery Helpdesk",
+    platformName: `harbour-bakery-${crypto.randomUUID().slice(0, 4)}`,
+    dailyQuota: 2_000,
+  });
+  return { platform_name: team.platformName, api_key: team.apiKey, models: [...models] };
+}
+
 /** The demo world, made once: null when the database has people already. */
-export async function seedDemo(services: Services): Promise<DemoWorld | null> {
+export async function seedDemo(
+  services: Services,
+  models: readonly string[],
+): Promise<DemoWorld | null> {
   const operator = await seedOperator(services, "olive@switchboard.example", "Olive Marsh");
   if (!operator) return null;
   await seedCatalogue(services);
@@ -139,9 +160,11 @@ export async function seedDemo(services: Services): Promise<DemoWorld | null> {
     made.set(company.key, { id, name, admin: admin.signIn, member: member.signIn });
     if (company.key === "harbour") await seedGroups(() => asSystem(services, id), member.id);
   }
+  const shown = shownAs.flatMap((key) => made.get(key) ?? []);
   return {
     url: services.publicUrl,
     operator,
-    tenants: shownAs.flatMap((key) => made.get(key) ?? []),
+    tenants: shown,
+    team: await seedTeam(services, shown[0]?.id ?? ROOT_TENANT, models),
   };
 }

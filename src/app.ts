@@ -2,15 +2,18 @@
 import { sql } from "drizzle-orm";
 import { type Context, Hono } from "hono";
 import { v7 } from "uuid";
+import { mountChannelUpdates } from "../routers/channel_updates.ts";
 import { openApi } from "../routers/about.ts";
 import { mountDocs } from "../routers/docs.ts";
 import { appRouter } from "../routers/mod.ts";
 import { mountOauthCallback } from "../routers/oauth_callback.ts";
+import { mountOpenAi } from "../routers/openai.ts";
 import { mountProxy } from "../routers/proxy.ts";
 import { failed, mountPage, mountRest, noSuchPath } from "../routers/rest.ts";
 import { mountSsoCallback } from "../routers/sso_callback.ts";
 import { swiftQueries } from "../routers/swift.ts";
 import { mountTrpc } from "../routers/trpc_http.ts";
+import { mountUsageCsv } from "../routers/usage_csv.ts";
 import { principals } from "./access/principals.ts";
 import { JWKS_SECONDS } from "./access/tokens.ts";
 import type { Ctx, Services } from "./context.ts";
@@ -52,7 +55,13 @@ function contextMaker(services: Services, options: AppOptions) {
   return async (c: AppContext, calls = 1): Promise<Ctx> => {
     const header = (name: string) => c.req.header(name) ?? null;
     const askAddress = () => addressOf(c, options.trustForwardedFor);
-    const principal = await find(header("authorization"), header("x-api-key"), askAddress);
+    const [authorization, apiKey, at] = [
+      header("authorization"),
+      header("x-api-key"),
+      services.now(),
+    ];
+    const again = () => find(authorization, apiKey, askAddress, at);
+    const principal = await again();
     // Asked of the socket for strangers only: whoever is known is limited by who they are.
     const address = principal ? "" : askAddress();
     const asked = principal
@@ -80,13 +89,14 @@ function contextMaker(services: Services, options: AppOptions) {
       ...services,
       requestId: requestIdOf(c),
       principal,
-      isRefused: !principal && Boolean(c.req.header("authorization") ?? c.req.header("x-api-key")),
+      isRefused: !principal && Boolean(authorization ?? apiKey),
       address,
       addressOf: askAddress,
       presented: () => {
-        const bearer = /^Bearer (\S+)$/i.exec(header("authorization") ?? "")?.[1];
+        const bearer = /^Bearer (\S+)$/i.exec(authorization ?? "")?.[1];
         return bearer ? services.tokens.read(bearer, services.now()) : Promise.resolve(null);
       },
+      again,
       userAgent: header("user-agent"),
       ifMatch: header("if-match"),
       idempotencyKey: header("idempotency-key"),
@@ -134,6 +144,7 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
   }, host);
   mountTrpc(hono, appRouter, { ...host, limits: (c) => c.get("limits") ?? {} });
   mountProxy(hono, host);
+  mountUsageCsv(hono, host);
   mountOauthCallback(hono, host);
   mountSsoCallback(hono, host);
   mountRest(hono, appRouter, {
@@ -141,6 +152,8 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
     context: async (c) => ({ held: await context(c) }),
     swift: swiftQueries(appRouter),
   });
+  mountChannelUpdates(hono, services, host);
+  mountOpenAi(hono, host);
   mountDocs(hono, () => openApi(services.publicUrl), host);
   return hono;
 }

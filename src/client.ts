@@ -7,7 +7,15 @@
  * const { platforms } = await api.trpc.platforms.services.list.query({});
  * ```
  */
-import { createTRPCClient, httpBatchLink, type TRPCClient, TRPCClientError } from "@trpc/client";
+import {
+  createTRPCClient,
+  httpBatchLink,
+  httpSubscriptionLink,
+  splitLink,
+  type TRPCClient,
+  TRPCClientError,
+} from "@trpc/client";
+import { EventSource } from "eventsource";
 import superjson from "superjson";
 import type { AppRouter } from "../routers/mod.ts";
 
@@ -57,15 +65,31 @@ const sessionOf = ({ accessToken, refreshToken, expiresIn }: Answer): Session =>
 });
 
 function connect(url: string, options: ClientOptions, authorization?: () => Promise<string>) {
+  const headers = async (): Promise<Record<string, string>> =>
+    authorization ? { authorization: await authorization() } : {};
+  const to = { url: `${url.replace(/\/$/, "")}/trpc`, transformer: superjson };
   return createTRPCClient<AppRouter>({
     links: [
-      httpBatchLink({
-        url: `${url.replace(/\/$/, "")}/trpc`,
-        transformer: superjson,
-        maxItems: 20,
-        maxURLLength: 8_000, // Longer ones are split up; proxies on the way refuse them.
-        ...(options.fetch ? { fetch: options.fetch } : {}),
-        headers: async () => authorization ? { authorization: await authorization() } : {},
+      splitLink({
+        condition: ({ type }) => type === "subscription",
+        // The built-in one sends no header, and a token does not belong into an address.
+        true: httpSubscriptionLink({
+          ...to,
+          EventSource,
+          eventSourceOptions: async () => {
+            const own = await headers();
+            return {
+              fetch: (url, init) => fetch(url, { ...init, headers: { ...init.headers, ...own } }),
+            };
+          },
+        }),
+        false: httpBatchLink({
+          ...to,
+          maxItems: 20,
+          maxURLLength: 8_000, // Longer ones are split up; proxies on the way refuse them.
+          ...(options.fetch ? { fetch: options.fetch } : {}),
+          headers,
+        }),
       }),
     ],
   });

@@ -32,6 +32,8 @@ export type Principal = {
   userId: string | null;
   sessionId: string | null;
   grants: Grants;
+  /** Of a team's key: the team it chats as, and the first of the keys that took over from each other. */
+  team?: { id: string; familyId: string };
 };
 
 /** What a process holds and every request shares. */
@@ -65,6 +67,11 @@ export type Ctx = Services & {
   addressOf?: (() => string) | undefined;
   /** The access token that was sent, as it was signed; null for a key. */
   presented?: (() => Promise<Issued | null>) | undefined;
+  /**
+   * Who asked, as they stand by now: for an answer that takes long. That the token has run out since
+   * does not matter, that a right has does.
+   */
+  again?: (() => Promise<Principal | null>) | undefined;
   userAgent: string | null;
   ifMatch: string | null;
   idempotencyKey: string | null;

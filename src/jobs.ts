@@ -57,10 +57,39 @@ export const maintainHourly = (services: Services) =>
       return false;
     });
 
-/** Starts the hourly round of this process; the answer stops it. */
-export function startJobs(services: Services): () => void {
-  const timer = setInterval(() => maintainHourly(services), HOUR_MS);
+/** What every process does again and again, whoever else does it too. */
+export type Round = {
+  name: string;
+  everyMs: number;
+  work: (services: Services) => Promise<unknown>;
+  /** Resolves when what `work` has begun is through. */
+  rest?: (services: Services) => Promise<void>;
+};
+
+/** Does a round once. A failure is written down, and the next round tries again. */
+export const once = (services: Services, { name, work }: Round): Promise<unknown> =>
+  work(services).catch((error) => {
+    services.log("error", "a round failed", { name, error: told(error) });
+  });
+
+/** One at a time, however long it takes. */
+function keepDoing(services: Services, round: Round): () => void {
+  let isUnderWay = false;
+  const go = async () => {
+    if (isUnderWay) return;
+    isUnderWay = true;
+    await once(services, round);
+    isUnderWay = false;
+  };
+  const timer = setInterval(go, round.everyMs);
   Deno.unrefTimer(timer);
-  maintainHourly(services);
+  void go();
   return () => clearInterval(timer);
+}
+
+/** Starts the maintenance and the rounds of this process; the answer stops them. */
+export function startJobs(services: Services, rounds: readonly Round[]): () => void {
+  const maintenance = { name: "maintenance", everyMs: HOUR_MS, work: maintainHourly };
+  const stops = [maintenance, ...rounds].map((round) => keepDoing(services, round));
+  return () => stops.forEach((stop) => stop());
 }

@@ -4,11 +4,14 @@ import { open } from "../db/client.ts";
 import { app } from "./app.ts";
 import { asSystem } from "./context.ts";
 import { EnvError, readEnv, variableNames } from "./env.ts";
-import { maintainHourly, startJobs } from "./jobs.ts";
+import { maintainHourly, once, startJobs } from "./jobs.ts";
 import { told } from "./log.ts";
 import { announce, ANNOUNCE_MS, depart } from "./secrets/instances.ts";
 import { services } from "./services.ts";
 import { startFailure } from "./start_failures.ts";
+import { chatsAtRest, closeDesk } from "./teams/channels/desks.ts";
+import { windUp } from "./teams/gateway/exchanges.ts";
+import { rounds } from "./teams/rounds.ts";
 import { ROOT_TENANT } from "./topics.ts";
 
 async function start() {
@@ -40,9 +43,19 @@ async function start() {
   }, ANNOUNCE_MS));
   if (Deno.env.get("DENO_DEPLOYMENT_ID")) {
     Deno.cron("maintenance", "17 * * * *", async () => void await maintainHourly(process));
+    for (const round of rounds) {
+      Deno.cron(round.name, "* * * * *", async () => {
+        await once(process, round);
+        await round.rest?.(process); // The process may be put to sleep when this ends.
+      });
+    }
   } else {
-    startJobs(process);
+    const stopJobs = startJobs(process, rounds);
     stopOnSignal(async () => {
+      stopJobs();
+      closeDesk(process);
+      await windUp(process, WIND_UP_MS);
+      await chatsAtRest(process); // A message that was sent is to be written down.
       await depart(asSystem(process, ROOT_TENANT), instance);
       await database.close(); // Waits for what is under way.
     });
@@ -54,6 +67,7 @@ async function start() {
   });
 }
 
+const WIND_UP_MS = 3_000;
 const STOP_WITHIN_MS = 5_000;
 
 /** `deno serve` stops listening by itself and then waits for the last connection, ours included. */

@@ -3,7 +3,11 @@
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import { isPublic } from "./outbound/addresses.ts";
-import { type Call, exchange } from "./outbound/exchange.ts";
+import type { Call } from "./outbound/answers.ts";
+import { headersOf } from "./outbound/heads.ts";
+import { exchange } from "./outbound/exchange.ts";
+import { KeptConnections, type KeptOptions } from "./outbound/kept_connections.ts";
+import { keptExchange } from "./outbound/kept_exchange.ts";
 import { Patience } from "./outbound/patience.ts";
 import { bareHost, leadsInside, Refused, screen } from "./outbound/screen.ts";
 
@@ -16,6 +20,11 @@ export type OutboundInit = RequestInit & {
   maxBytes?: number;
   /** Answers a redirect as it came instead of refusing it; it is not followed in any case. */
   passRedirects?: boolean;
+  /**
+   * Takes a connection that an earlier call to the same scheme, host and port left, or leaves one.
+   * A call that finds it closed by the far side is sent again, a POST too. Not for streamed bodies.
+   */
+  keepAlive?: boolean;
 };
 
 /** `fetch`, guarded; fits oauth4webapi's `customFetch`. */
@@ -28,7 +37,7 @@ export type OutboundOptions = {
   resolve?: (host: string) => Promise<string[]>;
   /** Which addresses may be connected to when private hosts may not. Default: `isPublic`. */
   mayReach?: (address: string) => boolean;
-  /** PEM certificates trusted instead of the public ones. */
+  /** PEM certificates trusted instead of the public ones; with `keepAlive` besides them. */
   ca?: string;
   /** To connect, and again from the request's end to the answer's headers. Default 10,000. */
   timeoutMs?: number;
@@ -36,21 +45,16 @@ export type OutboundOptions = {
   idleMs?: number;
   /** Of the answer's body. Default 16 MiB; Infinity lifts it. */
   maxBytes?: number;
+  /** How many connections `keepAlive` leaves at rest, and for how long. */
+  kept?: KeptOptions;
 };
 
 /** Headers about the connection and not the request (RFC 9110, 7.6.1), or that we set. */
-const ownHeaders = [
+const ownHeaders = new Set([
   ...["host", "content-length", "expect"],
-  ...[
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-  ],
-];
+  ...["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"],
+  "upgrade",
+]);
 
 /** What `fetch` forbids too: CONNECT opens a tunnel, TRACE echoes the token (WHATWG Fetch). */
 const tunnels = new Set(["CONNECT", "TRACE", "TRACK"]);
@@ -64,36 +68,46 @@ const tunnels = new Set(["CONNECT", "TRACE", "TRACK"]);
  * pass through as sent; speaks HTTP/1.1. An aborted `init.signal` rejects with the signal's reason.
  * The body errors with Refused when longer than `maxBytes`, broken off, or at rest for `idleMs`;
  * cancelling it closes the connection, so cancel what you do not read.
+ *
+ * With `keepAlive` the check is the one made when the connection was; disposing ends what is kept.
  */
-export function outbound(o: OutboundOptions): Outbound {
+export function outbound(o: OutboundOptions): Outbound & Disposable {
   const mayReach = o.allowPrivateHosts ? () => true : o.mayReach ?? isPublic;
   const resolve = o.resolve ?? resolveAll;
+  const kept = new KeptConnections(o.kept);
 
-  return async (address, init = {}) => {
+  const call: Outbound = async (address, init = {}) => {
     const url = screen(address, o);
     const timeoutMs = init.timeoutMs ?? o.timeoutMs ?? 10_000;
     const patience = new Patience(url.hostname, init.signal ?? undefined);
+    const addresses = async () => {
+      const found = await addressesOf(url, resolve);
+      if (!found.every(mayReach)) throw leadsInside(url);
+      return found;
+    };
     try {
       patience.wait(timeoutMs, "was not found");
-      const request = await patience.bound(requestOf(init));
-      const addresses = await patience.bound(addressesOf(url, resolve));
-      if (!addresses.every(mayReach)) throw leadsInside(url);
-      return await exchange({
+      const { body, ...request } = await requestOf(init, patience);
+      const common = {
         ...request,
         url,
-        addresses,
         timeoutMs,
         idleMs: init.idleMs ?? o.idleMs ?? 60_000,
         maxBytes: init.maxBytes ?? o.maxBytes ?? 16 * 1024 * 1024,
         passRedirects: init.passRedirects ?? false,
         ca: o.ca,
         patience,
-      });
+      };
+      if (init.keepAlive && !(body instanceof ReadableStream)) {
+        return await keptExchange({ ...common, body, addresses }, kept);
+      }
+      return await exchange({ ...common, body, addresses: await patience.bound(addresses()) });
     } catch (error) {
       patience.end();
       throw error;
     }
   };
+  return Object.assign(call, { [Symbol.dispose]: () => kept.end() });
 }
 
 async function resolveAll(host: string): Promise<string[]> {
@@ -110,26 +124,33 @@ async function addressesOf(url: URL, resolve: (host: string) => Promise<string[]
   return addresses;
 }
 
+type Request = Pick<Call, "method" | "headers" | "body">;
+
 /** The request as it is sent: a stream stays one, anything else is bytes with a length. */
-async function requestOf(init: RequestInit): Promise<Pick<Call, "method" | "headers" | "body">> {
-  // `Response` knows how every kind of body is encoded and typed.
-  const encoded = new Response(init.body ?? null);
-  const body = init.body === undefined || init.body === null
-    ? null
-    : init.body instanceof ReadableStream
-    ? init.body
-    : new Uint8Array(await encoded.arrayBuffer());
-  const headers = new Headers(init.headers);
-  for (const name of ownHeaders) headers.delete(name);
-  const type = encoded.headers.get("content-type");
+async function requestOf(init: RequestInit, patience: Patience): Promise<Request> {
+  const { body, type } = init.body instanceof Uint8Array
+    ? { body: init.body, type: null }
+    : await patience.bound(encoded(init.body ?? null));
+  const headers = headersOf(init.headers, ownHeaders);
   if (type !== null && !headers.has("content-type")) headers.set("content-type", type);
   if (!headers.has("accept")) headers.set("accept", "*/*");
 
   const method = (init.method ?? "GET").toUpperCase();
-  if (tunnels.has(method)) throw new TypeError(`The method ${method} is not forwarded`);
+  if (tunnels.has(method) || !/^[A-Z][A-Z-]*$/.test(method)) {
+    throw new TypeError(`The method ${method} is not forwarded`);
+  }
   if (body instanceof Uint8Array) headers.set("content-length", String(body.byteLength));
   if (body === null && ["POST", "PUT", "PATCH"].includes(method)) {
     headers.set("content-length", "0");
   }
   return { method, headers, body };
+}
+
+/** `Response` knows how every kind of body is encoded and typed. */
+async function encoded(body: BodyInit | null) {
+  const response = new Response(body);
+  const bytes = body === null || body instanceof ReadableStream
+    ? body
+    : new Uint8Array(await response.arrayBuffer());
+  return { body: bytes, type: response.headers.get("content-type") };
 }

@@ -17,7 +17,8 @@ import { type Keyring, keyringOf } from "./secrets/keyring.ts";
 import { databaseStore } from "./secrets/store.ts";
 import { vault } from "./secrets/vault.ts";
 
-export type Process = Services & { keyring: Keyring };
+/** Disposing lets go of what it holds open to the outside; it goes on, and holds nothing more. */
+export type Process = Services & { keyring: Keyring } & Disposable;
 
 export type Parts = {
   env: Omit<Env, "DATABASE_URL" | "DATABASE_DRIVER" | "DATABASE_POOL">;
@@ -46,13 +47,14 @@ export async function services(parts: Parts): Promise<Process> {
     },
   });
   const logger = log(env.LOG_LEVEL, write);
+  const outside = outbound({ allowPrivateHosts: env.ALLOW_PRIVATE_HOSTS });
   return {
     database,
     keyring,
     secrets: vault({ store: databaseStore, keyring }),
     cache: shelves,
     limiter: limiter({ redis: shared, now: milliseconds }),
-    outbound: outbound({ allowPrivateHosts: env.ALLOW_PRIVATE_HOSTS }),
+    outbound: outside,
     mailer: parts.mailer ?? mailerOf(env),
     resolveTxt: parts.resolveTxt ?? resolveTxt,
     tokens: await tokens(env.SIGNING_KEYS, env.PUBLIC_URL),
@@ -66,5 +68,6 @@ export async function services(parts: Parts): Promise<Process> {
     now,
     publicUrl: env.PUBLIC_URL,
     keyEnvironment: env.KEY_ENVIRONMENT,
+    [Symbol.dispose]: () => outside[Symbol.dispose](),
   };
 }

@@ -176,6 +176,9 @@ export async function world(options: WorldOptions = {}) {
     person,
     tenant,
     operator,
-    close: () => database.close(),
+    close: async () => {
+      process[Symbol.dispose]();
+      await database.close();
+    },
   };
 }

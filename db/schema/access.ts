@@ -12,8 +12,9 @@ import {
   uniqueIndex,
   uuid,
 } from "drizzle-orm/pg-core";
-import { active, at, metadata, owned, tenantOnly, tenantRow, words } from "../columns.ts";
+import { active, at, metadata, tenantOnly, tenantRow, words } from "../columns.ts";
 import { tenants, users } from "./identity.ts";
+import { teams } from "./teams.ts";
 
 export const reaches = ["self", "tenant", "subtree", "global"] as const;
 
@@ -141,7 +142,10 @@ export const roleBindings = pgTable("role_bindings", {
 
 export const apiKeys = pgTable("api_keys", {
   ...tenantRow,
-  ...owned, // Whose permissions the key can never exceed.
+  ownerUserId: uuid(), // Whose permissions the key can never exceed, or …
+  teamId: uuid(), // … the team it chats as.
+  familyId: uuid(), // Of a team's key: the first of those that took over from each other.
+  createdBy: uuid(), // Of a team's key: who made it, in whatever tenant they are.
   name: text().notNull(),
   secretHash: text().notNull(),
   hint: text().notNull(), // The last four characters, so that a person can tell keys apart.
@@ -155,6 +159,10 @@ export const apiKeys = pgTable("api_keys", {
   foreignKey({ columns: [t.tenantId, t.ownerUserId], foreignColumns: [users.tenantId, users.id] }),
   uniqueIndex("idx_api_keys_id").on(t.id), // A key names only itself; its tenant is found by it.
   index("idx_api_keys_owner_user_id").on(t.tenantId, t.ownerUserId, t.id),
+  foreignKey({ columns: [t.tenantId, t.teamId], foreignColumns: [teams.tenantId, teams.id] }),
+  index("idx_api_keys_team_id").on(t.tenantId, t.teamId, t.id),
+  check("api_keys_one_holder", sql`(owner_user_id is null) <> (team_id is null)`),
+  check("api_keys_family", sql`(family_id is null) = (team_id is null)`),
   tenantOnly,
 ]);
 

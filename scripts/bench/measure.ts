@@ -1,4 +1,4 @@
-/** One measure: ours and its baseline in turns, one JSON line. */
+/** Measures: ours and its baseline in turns, one JSON line each. */
 
 export type Measure = {
   unit: string;
@@ -15,7 +15,17 @@ export async function run(bench: string, { unit, baselineName, turn, turns }: Me
   await turn(); // Warms both.
   const pairs: [number, number][] = [];
   for (let i = 0; i < turns; i++) pairs.push(await turn());
-  const [ours, baseline] = [median(pairs.map(([a]) => a)), median(pairs.map(([, b]) => b))];
+  report(bench, unit, baselineName, pairs);
+}
+
+/** The line of a measure whose turns, of ours and the baseline, are done. */
+export function report(
+  bench: string,
+  unit: string,
+  baselineName: string,
+  turns: [number, number][],
+): void {
+  const [ours, baseline] = [median(turns.map(([a]) => a)), median(turns.map(([, b]) => b))];
   console.log(JSON.stringify({
     bench,
     unit,

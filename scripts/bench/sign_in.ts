@@ -12,7 +12,10 @@ import type { Stage } from "./stage.ts";
 /** A stranger nobody slows down. */
 const ctxOf = ({ process }: Stage): Ctx => ({
   ...process,
-  limiter: { take: ({ max }) => ({ allowed: true, limit: max, remaining: max, resetSeconds: 1 }) },
+  limiter: {
+    take: ({ max }) => ({ allowed: true, limit: max, remaining: max, resetSeconds: 1 }),
+    agrees: () => true,
+  },
   principal: null,
   requestId: "bench",
   address: "127.0.0.1",

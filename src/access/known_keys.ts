@@ -5,12 +5,12 @@
 import { sql } from "drizzle-orm";
 import { createHash, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import type { Principal, Services } from "../context.ts";
+import type { Grants, Principal, Services } from "../context.ts";
 import { ROOT_TENANT } from "../topics.ts";
 import { grantRows } from "./grant_rows.ts";
 import { readKey } from "./key_text.ts";
 import { narrowed, union } from "./permissions.ts";
-import { everybodys, grantsOf, untilMsOf } from "./roles.ts";
+import { everybodys, grantsOf, teamsKeys, untilMsOf } from "./roles.ts";
 import { unknownKeys } from "./unknown_keys.ts";
 
 /** A revoked key, a changed role or a suspended tenant is felt everywhere within this time. */
@@ -148,6 +148,14 @@ const fits = (secret: string, stored: unknown) =>
 
 const wordsOf = (list: unknown) => Array.isArray(list) ? list.map(String) : [];
 
+/** What its holder may do, as far as the key's scopes: an owner what they may, a team chat. */
+function heldBy(row: Record<string, unknown>, bound: Grants): Pick<Principal, "grants" | "team"> {
+  const scopes = wordsOf(row.scopes);
+  if (row.team_id === null) return { grants: narrowed(union(bound, everybodys), scopes) };
+  const team = { id: String(row.team_id), familyId: String(row.family_id) };
+  return { grants: narrowed(teamsKeys, scopes), team };
+}
+
 /** Everything about a key in one query: whether it holds, and what its owner may do now. */
 async function readHolding(services: Services, text: string): Promise<Holding | null> {
   const named = readKey(text);
@@ -168,9 +176,9 @@ async function readHolding(services: Services, text: string): Promise<Holding | 
       ? {
         actor: { type: "key", tenantId, id },
         tenantId,
-        userId: String(row.owner_user_id),
+        userId: row.owner_user_id === null ? null : String(row.owner_user_id),
         sessionId: null,
-        grants: narrowed(union(bound, everybodys), wordsOf(row.scopes)),
+        ...heldBy(row, bound),
       }
       : null,
     tenantId,

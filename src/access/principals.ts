@@ -14,12 +14,14 @@ export type Principals = {
    * Null: nobody, or something that does not hold. An Authorization header counts before a key.
    * `addressOf` is asked only where it matters. Throws Forbidden for one from outside the networks
    * the tenant acted in or the key is used from, whoever they are: people of a tenant above act
-   * below under the lists below. Throws RateLimited for one of too many made-up keys.
+   * below under the lists below. Throws RateLimited for one of too many made-up keys. A token
+   * must not have run out by `at`: earlier than now where somebody is asked about again.
    */
   find(
     authorization: string | null,
     apiKey: string | null,
     addressOf?: () => string,
+    at?: Date,
   ): Promise<Principal | null>;
 };
 
@@ -54,13 +56,13 @@ export function principals(services: Services): Principals {
   }
 
   return {
-    find: async (authorization, apiKey, addressOf = () => "unknown") => {
+    find: async (authorization, apiKey, addressOf = () => "unknown", at = services.now()) => {
       const bearer = /^Bearer ([\x21-\x7e]+)$/i.exec(authorization ?? "")?.[1] ?? null;
       if (authorization !== null && bearer === null) return null;
       const text = bearer ?? apiKey;
       if (text === null) return null;
       if (text.startsWith("sb_")) return await byKey(text, addressOf);
-      const token = bearer ? await services.tokens.read(bearer, services.now()) : null;
+      const token = bearer ? await services.tokens.read(bearer, at) : null;
       const standee = token && await services.standings.ofToken(token);
       if (standee && standee.networks.length > 0) requireAddress([standee.networks], addressOf);
       return standee?.principal ?? null;

@@ -9,6 +9,9 @@ const operators: readonly Permission[] = [
   "platforms.create",
   "platforms.update",
   "platforms.delete",
+  "platform_configs.update",
+  "model_prices.create",
+  "model_prices.delete",
 ];
 const tenants = permissions.filter((permission) => !operators.includes(permission));
 
@@ -52,6 +55,13 @@ const auditor = all("tenant", [
   "sessions.read",
   "client_access.read",
   "identity_providers.read",
+  "teams.read",
+  "team_keys.read",
+  "platform_configs.read",
+  "upstreams.read",
+  "model_prices.read",
+  "usage.read",
+  "channels.read",
 ]);
 
 /** Whoever runs a tenant sees and ends every binding, but uses only their own: a token acts as its person. */
@@ -74,6 +84,9 @@ export const everybodys = all("self", [
   "sessions.exchange",
   "sessions.revoke",
 ]);
+
+/** What a team's key may do: chat as the team, and read what was said with it. */
+export const teamsKeys = all("self", ["chat.send", "chat.read"]);
 
 export const systemRoles: Readonly<Record<string, Grants>> = {
   owner: union(all("subtree", impersonal(tenants)), member, everybodys),

@@ -34,7 +34,10 @@ export type Standing = {
 /** A standing, at once when it is known and nothing has changed since. */
 export type Standings = {
   of(whose: Whose): Standing | Promise<Standing>;
-  /** A token's holder as they stand, and where they must come from. Null: it no longer holds. */
+  /**
+   * A token's holder as they stand, and where they must come from. Null: it no longer holds. The end
+   * of a token may be that of a right: from then on it is not believed.
+   */
   ofToken(token: Issued): Standee | null | Promise<Standee | null>;
 };
 export type Standee = { principal: Principal; networks: readonly string[] };
@@ -180,7 +183,8 @@ export function standings(o: StandingsOptions): Standings {
     ofToken: (token) => {
       const { whose } = token;
       return withEpochs(whose, (home, acting) => {
-        if (!token.isListed && isAsNew(token, home, acting)) return token.standee;
+        const isBelieved = !token.isListed && token.expiresAt * 1_000 > o.now();
+        if (isBelieved && isAsNew(token, home, acting)) return token.standee;
         const standing = at(whose, home, acting);
         return standing instanceof Promise
           ? standing.then((standing) => standeeOf(token, standing))

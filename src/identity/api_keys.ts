@@ -2,7 +2,7 @@
  * API keys: a program acts for its owner with some of the owner's permissions. Shown once, stored as
  * a hash. People make keys of their own, and keys of service accounts that can do no more than they.
  */
-import { and, desc, eq, lt, sql } from "drizzle-orm";
+import { and, desc, eq, isNull, lt, sql } from "drizzle-orm";
 import { v7 } from "uuid";
 import { z } from "zod";
 import { apiKeys, clientAccess } from "../../db/schema/access.ts";
@@ -36,16 +36,21 @@ export const ApiKey = z.object({
   updatedAt: z.date(),
 }).meta({ id: "ApiKey" });
 export type ApiKey = z.infer<typeof ApiKey>;
-export const keyView = columnsOf(apiKeys, ApiKey);
+/** A key that has no owner is a team's, and none of these. */
+export const keyView = {
+  ...columnsOf(apiKeys, ApiKey),
+  ownerUserId: sql<string>`${apiKeys.ownerUserId}`,
+};
 
 /** Nobody of another tenant owns a key here. */
 const ownedBy = (userId: string | null) =>
   userId === null ? sql`false` : eq(apiKeys.ownerUserId, userId);
 
-/** With `self` reach only one's own. */
+/** With `self` reach only one's own. Teams' keys are the teams' business. */
 export const ownKey = (ctx: TenantCtx, id?: string) =>
   and(
     eq(apiKeys.tenantId, ctx.tenantId),
+    isNull(apiKeys.teamId),
     id === undefined ? undefined : eq(apiKeys.id, id),
     ctx.reach === "self" ? ownedBy(ctx.userId) : undefined,
   );
@@ -87,7 +92,8 @@ export async function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
 }
 
 /** Scopes nobody has yet would count as soon as the owner is given them: so these are refused, too. */
-export function requireScopes({ principal }: TenantCtx, scopes: readonly string[]) {
+export function requireScopes({ principal, actor }: TenantCtx, scopes: readonly string[]) {
+  if (actor.type === "system") return;
   const held = new Set(Object.keys(principal?.grants ?? {}));
   const beyond = scopes.filter((scope) => !held.has(scope));
   if (beyond.length === 0) return;

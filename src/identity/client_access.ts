@@ -99,7 +99,11 @@ async function requireList(ctx: TxCtx, apiKeyId: string | null) {
     throw invalid("api_key_id", "Give the id of a key of yours: the tenant's list is not yours");
   }
   const rows = await ctx.db.select({ revokedAt: apiKeys.revokedAt }).from(apiKeys)
-    .where(ownKey(ctx, apiKeyId));
+    .where(
+      ctx.reach === "self"
+        ? ownKey(ctx, apiKeyId)
+        : and(eq(apiKeys.tenantId, ctx.tenantId), eq(apiKeys.id, apiKeyId)), // A team's too.
+    );
   if (found(rows, "api_key").revokedAt) {
     throw conflict("api_key.revoked", "This key is revoked: it is used from nowhere");
   }

@@ -41,6 +41,8 @@ export type Limiter = {
    * @throws RangeError for a cost, `max` or window that is not a whole number in range.
    */
   take(limit: Limit, key: string, cost?: number): Verdict;
+  /** False while other processes cannot be asked what they let through, though they should be. */
+  agrees(): boolean;
 };
 
 export type LimiterOptions = {
@@ -59,6 +61,7 @@ export function limiter({ redis, now, syncMs = 500, maxKeys = 50_000 }: LimiterO
   const shared = redis && agreement({ redis, table, syncMs });
 
   return {
+    agrees: () => redis === null || redis.healthy(),
     take(limit, key, cost = 1) {
       check(limit, cost);
       const { max, windowSeconds } = limit;

@@ -4,43 +4,31 @@ import { type ClientRequest, type IncomingMessage, request as plainRequest } fro
 import { request as tlsRequest } from "node:https";
 import { connect as connectPlain, isIP, type LookupFunction } from "node:net";
 import { connect as connectTls } from "node:tls";
-import type { Patience } from "./patience.ts";
+import {
+  brokeOff,
+  type Call,
+  isBodiless,
+  maxHeaderBytes,
+  type Pairs,
+  permit,
+  responseOf,
+  tooLarge,
+  unreachable,
+} from "./answers.ts";
 import { bareHost, Refused } from "./screen.ts";
 
-/** What one exchange needs; `addresses` are connected to in order and nothing else is. */
-export type Call = {
-  url: URL;
-  addresses: readonly string[];
-  method: string;
-  headers: Headers;
-  body: Uint8Array | ReadableStream<Uint8Array> | null;
-  /** Milliseconds to connect, and again from the request's end to the answer's first byte. */
-  timeoutMs: number;
-  /** Milliseconds the far side may pause within the answer while it is being read. */
-  idleMs: number;
-  /** Bytes of the answer's body; beyond them the body errors with Refused("too_large"). */
-  maxBytes: number;
-  passRedirects: boolean;
-  /** PEM certificates trusted instead of the public ones. */
-  ca: string | undefined;
-  patience: Patience;
-};
-
-const maxHeaderBytes = 64 * 1024;
-
-/** Statuses whose answer has no body, as `Response` insists (WHATWG Fetch, null body status). */
-const bodiless = new Set([204, 205, 304]);
-const redirects = new Set([301, 302, 303, 307, 308]);
+/** A call over a connection of its own; `addresses` are connected to in order and nothing else is. */
+export type SingleCall = Call & { addresses: readonly string[] };
 
 /** Sends the call; resolves at the answer's headers, with its body as a stream. */
-export async function exchange(call: Call): Promise<Response> {
+export async function exchange(call: SingleCall): Promise<Response> {
   const { patience } = call;
   const req = open(call);
   // A destroyed request reports its end once more; whoever called was told already.
   req.on("error", () => {});
   patience.signal.addEventListener("abort", () => req.destroy(), { once: true });
   try {
-    const answered = answerTo(req, call.url);
+    const answered = answerTo(req, call);
     const sent = send(req, call);
     // An answer may come before the request is through, which then goes on beside it.
     const answer = await patience.bound(Promise.race([answered, sent.then(() => answered)]));
@@ -52,7 +40,7 @@ export async function exchange(call: Call): Promise<Response> {
   }
 }
 
-function open(call: Call): ClientRequest {
+function open(call: SingleCall): ClientRequest {
   const { url } = call;
   const options = {
     path: url.pathname + url.search,
@@ -75,7 +63,7 @@ function open(call: Call): ClientRequest {
   return tlsRequest({ ...options, createConnection: () => connectTls({ ...address, ...tls }) });
 }
 
-const target = (call: Call) => ({ host: bareHost(call.url), lookup: pinned(call.addresses) });
+const target = (call: SingleCall) => ({ host: bareHost(call.url), lookup: pinned(call.addresses) });
 
 /** A `lookup` that asks nobody. */
 function pinned(addresses: readonly string[]): LookupFunction {
@@ -87,13 +75,10 @@ function pinned(addresses: readonly string[]): LookupFunction {
   };
 }
 
-function answerTo(req: ClientRequest, url: URL): Promise<IncomingMessage> {
+function answerTo(req: ClientRequest, call: Call): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     req.once("response", resolve);
-    req.on("error", (cause) => {
-      const why = "code" in cause ? ` (${cause.code})` : "";
-      reject(new Refused("unreachable", `${url.hostname} could not be reached${why}`, { cause }));
-    });
+    req.on("error", (cause) => reject(unreachable(call, cause)));
   });
 }
 
@@ -130,24 +115,19 @@ const drained = (req: ClientRequest) =>
   });
 
 function respond(call: Call, req: ClientRequest, answer: IncomingMessage): Response {
-  const { hostname } = call.url;
   const status = answer.statusCode ?? 0;
-  if (redirects.has(status) && !call.passRedirects) {
-    throw new Refused("redirect", `${hostname} answered with a redirect, which is not followed`);
+  permit(call, status, Number(answer.headers["content-length"] ?? 0));
+  const headers: Pairs = [];
+  for (let i = 0; i + 1 < answer.rawHeaders.length; i += 2) {
+    headers.push([answer.rawHeaders[i] ?? "", answer.rawHeaders[i + 1] ?? ""]);
   }
-  const empty = bodiless.has(status) || call.method === "HEAD";
-  if (!empty && Number(answer.headers["content-length"] ?? 0) > call.maxBytes) throw tooLarge(call);
-  try {
-    const headers = new Headers();
-    for (let i = 0; i + 1 < answer.rawHeaders.length; i += 2) {
-      headers.append(answer.rawHeaders[i] ?? "", answer.rawHeaders[i + 1] ?? "");
-    }
-    const response = new Response(empty ? null : stream(call, req, answer), { status, headers });
-    if (empty) finish(call, req);
-    return response;
-  } catch (cause) {
-    throw new Refused("bad_answer", `${hostname} answered with what is not HTTP`, { cause });
-  }
+  const isEmpty = isBodiless(call, status);
+  const response = responseOf(call, isEmpty ? null : stream(call, req, answer), {
+    status,
+    headers,
+  });
+  if (isEmpty) finish(call, req);
+  return response;
 }
 
 /**
@@ -155,7 +135,7 @@ function respond(call: Call, req: ClientRequest, answer: IncomingMessage): Respo
  * stays away ends the call like a far side that does, so that no connection is held for ever.
  */
 function stream(call: Call, req: ClientRequest, answer: IncomingMessage) {
-  const { patience, idleMs, url } = call;
+  const { patience, idleMs } = call;
   const chunks: AsyncIterator<Uint8Array> = answer[Symbol.asyncIterator]();
   let bytes = 0;
   const next = async () => {
@@ -176,8 +156,7 @@ function stream(call: Call, req: ClientRequest, answer: IncomingMessage) {
         controller.close();
       } catch (cause) {
         finish(call, req);
-        if (patience.signal.aborted || cause instanceof Refused) throw cause;
-        throw new Refused("bad_answer", `${url.hostname} broke off its answer`, { cause });
+        throw patience.isOver || cause instanceof Refused ? cause : brokeOff(call, cause);
       }
     },
     cancel: () => finish(call, req),
@@ -192,6 +171,3 @@ function finish(call: Call, req: ClientRequest) {
   call.patience.end();
   req.destroy();
 }
-
-const tooLarge = (call: Call) =>
-  new Refused("too_large", `${call.url.hostname} answered with more than ${call.maxBytes} bytes`);

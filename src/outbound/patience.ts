@@ -2,16 +2,26 @@
 
 import { Refused } from "./screen.ts";
 
+const nothing = () => {};
+const longestTimer = 2 ** 31 - 1;
+
 /**
- * One call's stopwatch. `signal` aborts with Refused("timeout") when a wait runs out, or with the
- * caller's own reason when the caller's signal fires; everything the call holds open watches it.
+ * One call's stopwatch. It is over when a wait runs out, with Refused("timeout"), or when the
+ * caller's signal fires, with the caller's own reason; what the call holds open is let go then.
  */
 export class Patience {
-  readonly #controller = new AbortController();
-  readonly signal: AbortSignal = this.#controller.signal;
+  isOver = false;
+  reason: unknown;
+  #stop = nothing;
+  #controller: AbortController | undefined;
+  #hasEnded = false;
+  #what = "";
+  #ms = Infinity;
+  #deadline = Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #ringsAt = Infinity;
   readonly #caller: AbortSignal | undefined;
-  readonly #giveUp = () => this.#controller.abort(this.#caller?.reason);
+  readonly #giveUp = () => this.#over(this.#caller?.reason);
 
   constructor(readonly host: string, caller: AbortSignal | undefined) {
     caller?.throwIfAborted();
@@ -19,18 +29,57 @@ export class Patience {
     caller?.addEventListener("abort", this.#giveUp, { once: true });
   }
 
+  /** Aborts with the reason; for what takes a signal and nothing less. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.isOver) this.#controller.abort(this.reason);
+    return this.#controller.signal;
+  }
+
+  /** What to do when it is over, instead of what was said before; at once when it is. */
+  whenOver(stop: () => void) {
+    this.#stop = stop;
+    if (this.isOver) stop();
+  }
+
   /** From now on the far side has `ms` to do what is said in `what`; replaces the wait before. */
   wait(ms: number, what: string) {
+    this.#ms = ms;
+    this.#what = what;
+    this.#deadline = performance.now() + ms;
+    // A stream waits twice a chunk: a timer that rings too early costs less than two more of them.
+    if (this.#deadline < this.#ringsAt) this.#arm();
+  }
+
+  #arm() {
     clearTimeout(this.#timer);
-    if (!Number.isFinite(ms)) return;
-    this.#timer = setTimeout(
-      () => this.#controller.abort(new Refused("timeout", `${this.host} ${what} within ${ms} ms`)),
-      ms,
-    );
+    this.#ringsAt = Infinity;
+    if (this.#hasEnded || this.isOver || this.#deadline === Infinity) return;
+    this.#ringsAt = this.#deadline;
+    const ms = Math.max(0, Math.min(this.#deadline - performance.now(), longestTimer));
+    this.#timer = setTimeout(() => this.#ring(), ms);
+  }
+
+  #ring() {
+    this.#ringsAt = Infinity;
+    if (this.#deadline > performance.now()) return this.#arm();
+    const within = `${this.#what} within ${this.#ms} ms`;
+    this.#over(new Refused("timeout", `${this.host} ${within}`));
+  }
+
+  #over(reason: unknown) {
+    if (this.isOver || this.#hasEnded) return;
+    this.isOver = true;
+    this.reason = reason;
+    clearTimeout(this.#timer);
+    this.#controller?.abort(reason);
+    this.#stop();
   }
 
   /** The call is over; no timer and no listener stays behind. */
   end() {
+    this.#hasEnded = true;
+    this.#stop = nothing;
     clearTimeout(this.#timer);
     this.#caller?.removeEventListener("abort", this.#giveUp);
   }
@@ -38,13 +87,15 @@ export class Patience {
   /** The promise's outcome, unless the wait or the caller ends first. */
   async bound<T>(promise: Promise<T>): Promise<T> {
     const broken = Promise.withResolvers<never>();
-    const onAbort = () => broken.reject(this.signal.reason);
-    if (this.signal.aborted) onAbort();
-    this.signal.addEventListener("abort", onAbort, { once: true });
+    const before = this.#stop;
+    this.whenOver(() => {
+      before();
+      broken.reject(this.reason);
+    });
     try {
       return await Promise.race([broken.promise, promise]);
     } finally {
-      this.signal.removeEventListener("abort", onAbort);
+      this.#stop = before;
     }
   }
 }

@@ -57,8 +57,8 @@ export const bareHost = (url: URL) => url.hostname.replace(/^\[(.*)\]$/, "$1");
  * of `example.com.` is dropped, because certificates are not issued for it.
  */
 export function screen(address: string | URL, o: { allowPrivateHosts: boolean }): URL {
-  if (!URL.canParse(String(address))) throw new Refused("address", "This is not an address");
-  const url = new URL(address);
+  const url = URL.parse(address);
+  if (url === null) throw new Refused("address", "This is not an address");
   if (url.protocol !== "https:" && !(o.allowPrivateHosts && url.protocol === "http:")) {
     throw new Refused("scheme", `Use https:, not ${url.protocol}`);
   }

@@ -5,8 +5,18 @@ import type { Entry } from "../../routers/procedures.ts";
 import { ladder, permissions } from "../../src/access/permissions.ts";
 import { systemRoles } from "../../src/access/roles.ts";
 import type { Principal } from "../../src/context.ts";
-import { placeOf, rest, restEntries, trpcGet, trpcPost, uuidSpots, withAt } from "./doors.ts";
-import { entries, everything, house } from "./house.ts";
+import {
+  placeOf,
+  restEntries,
+  rests,
+  statusOf,
+  trpcGet,
+  trpcPost,
+  uuidSpots,
+  withAt,
+} from "./doors.ts";
+import { team } from "./examples/teams.ts";
+import { entries, everything, house, streams } from "./house.ts";
 
 /** Procedures anyone may call. Shrinks only; each needs a reason nobody can argue with. */
 const open: Readonly<Record<string, string>> = {
@@ -24,9 +34,22 @@ const pages = [
   ...["/health", "/ready", "/.well-known/jwks.json", "/openapi.json", "/problems/:code"],
   ...["/docs", "/docs/reader.js", "/docs/reader.css"],
 ];
+/** OpenAI's paths, for whoever holds a team's key. */
+const gateway = {
+  "/v1/chat/completions": "POST",
+  "/v1/embeddings": "POST",
+  "/v1/models": "GET",
+  "/v1/models/:model{.+}": "GET",
+};
 /** Routes that are no procedure, and why they need no permission of their own. */
 const routes: Readonly<Record<string, string>> = {
   ...Object.fromEntries(pages.map((path) => [`ALL ${path}`, "Answers 405 and OPTIONS"])),
+  ...Object.fromEntries(
+    Object.keys(gateway).map((path) => [`ALL ${path}`, "Answers 405 and OPTIONS"]),
+  ),
+  "POST /v1/channels/:id/updates": "A platform's update: the secret it carries is the proof",
+  "ALL /v1/channels/:id/updates": "Answers 405 and OPTIONS",
+  "ALL /v1/*": "Answers 404 in the shape OpenAI's clients read",
   "ALL /*": "Middleware: the request id and the log",
   "GET /health": "A load balancer asks; it says only that the process answers",
   "GET /ready": "A load balancer asks; it says only whether the database answers",
@@ -42,8 +65,12 @@ const routes: Readonly<Record<string, string>> = {
 };
 /** Routes that are no procedure and do ask for a permission: the test below knocks at each. */
 const guarded: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(
+    Object.entries(gateway).map(([path, method]) => [`${method} ${path}`, "chat.send"]),
+  ),
   "ALL /api/v1/bindings/:id/proxy/:host": "bindings.proxy",
   "ALL /api/v1/bindings/:id/proxy/:host/*": "bindings.proxy",
+  "ALL /api/v1/usage.csv": "usage.read",
 };
 
 const w = await house();
@@ -100,10 +127,9 @@ Deno.test("every procedure names a permission of the catalogue or is listed as o
 });
 
 Deno.test("every permission of the catalogue opens a procedure or a route", () => {
-  const later = ["tenants.read"]; // For the tree reads of the identity domain.
   const used = new Set([...entries.map(({ meta }) => meta.permission), ...Object.values(guarded)]);
-  const idle = permissions.filter((p) => !used.has(p) && !later.includes(p));
-  assert.deepEqual(idle, [], "Nothing asks for these permissions: use them or say why here");
+  const idle = permissions.filter((p) => !used.has(p));
+  assert.deepEqual(idle, [], "Nothing asks for these permissions: use them or take them out");
 });
 
 Deno.test("operators hold every permission", () => {
@@ -141,6 +167,26 @@ Deno.test("every procedure lets in whoever has its permission, as far as the inp
   }
 });
 
+Deno.test("every stream names its permission and turns away all who lack it, unread", async () => {
+  assert.ok(streams.length > 0);
+  for (const { path, permission } of streams) {
+    assert.ok(permission, `${path} is open to everyone: mount it with may("…")`);
+    const ask = async (who: Principal | null, input: unknown) => {
+      const { url, init } = trpcGet(path, input);
+      return await statusOf(await w.w.request(url, init, who));
+    };
+    const only = { ...boss, grants: { [permission]: "tenant" as const } };
+    for (const who of [null, ...lacking(permission)]) {
+      const { input, isSprung } = trap();
+      const refusal = await refusalOf(w.w.knock(who, path, input));
+      assert.equal(refusal, who ? "FORBIDDEN" : "UNAUTHORIZED", path);
+      assert.ok(!isSprung(), `${path} looked into the input of somebody without permission`);
+      assert.equal(await ask(who, { thisFieldDoesNotExist: true }), who ? 403 : 401, path);
+    }
+    assert.equal(await ask(only, { thisFieldDoesNotExist: true }), 400, path);
+  }
+});
+
 Deno.test("tRPC answers 401 and 403 over HTTP whatever the input is", async () => {
   for (const entry of guardedEntries) {
     const principals = [[null, 401], [lacking(entry.meta.permission ?? "").at(-1), 403]] as const;
@@ -165,16 +211,16 @@ Deno.test("REST answers 401 and 403 whatever the body is", async () => {
     const principals = [[null, 401], [lacking(entry.meta.permission ?? "").at(-1), 403]] as const;
     for (const [principal, status] of principals) {
       for (const input of unread(entry)) {
-        const call = rest(entry, input ?? {});
-        if (!call) continue;
-        const { method } = call.init;
-        const bodies = method === "GET" || method === "DELETE"
-          ? [null]
-          : ["{", "\0", "[[[[", '{"__proto__":1}', "x".repeat(2 * 1024 * 1024)];
-        for (const body of bodies) {
-          const init = { ...call.init, body };
-          const answer = await w.w.request(call.url, init, principal);
-          assert.equal(answer.status, status, `${method} ${call.url} with ${body?.slice(0, 20)}`);
+        for (const call of rests(entry, input ?? {})) {
+          const { method } = call.init;
+          const bodies = method === "GET" || method === "DELETE"
+            ? [null]
+            : ["{", "\0", "[[[[", '{"__proto__":1}', "x".repeat(2 * 1024 * 1024)];
+          for (const body of bodies) {
+            const init = { ...call.init, body };
+            const answer = await w.w.request(call.url, init, principal);
+            assert.equal(answer.status, status, `${method} ${call.url} with ${body?.slice(0, 20)}`);
+          }
         }
       }
     }
@@ -196,12 +242,33 @@ Deno.test("every procedure refuses a key whose scopes do not hold its permission
   }
 });
 
+Deno.test("a team's key opens what is chat's, and no other procedure at any door", async () => {
+  const { id: teamId } = await team(w, { tenantId, boss, password: "", email: "" });
+  const { key } = await w.w.as(boss).teams.teamKeys.create({ teamId, name: "second" });
+  const headers = { "x-api-key": key, "content-type": "application/json" };
+  let others = 0;
+  for (const entry of guardedEntries) {
+    const isChat = entry.meta.permission?.startsWith("chat.");
+    const input = { thisFieldDoesNotExist: true };
+    const calls = [
+      entry.type === "query" ? trpcGet(entry.path, input) : trpcPost(entry.path, input),
+      ...rests(entry, input),
+    ];
+    for (const { url, init } of calls) {
+      const answer = await w.w.request(url, { ...init, headers });
+      await answer.body?.cancel();
+      assert.equal(answer.status === 403, !isChat, `${init.method} ${url}: ${answer.status}`);
+      if (!isChat) others++;
+    }
+  }
+  assert.ok(others > guardedEntries.length);
+});
+
 Deno.test("the principal never comes from the request", async () => {
   const claims = { tenantId, userId: boss.userId, principal: boss, actor: boss.actor };
   const headers = { "x-user-id": boss.userId, "x-tenant-id": tenantId, "x-forwarded-user": "root" };
   for (const entry of guardedEntries) {
-    const calls = [trpcPost(entry.path, claims), rest(entry, claims, claims)];
-    for (const call of calls.filter((call) => call !== null)) {
+    for (const call of [trpcPost(entry.path, claims), ...rests(entry, claims, claims)]) {
       if (entry.type === "query" && call.init.method === "POST") continue;
       const init = { ...call.init, headers: { ...headers, "content-type": "application/json" } };
       assert.equal((await w.w.request(call.url, init)).status, 401, `${entry.path} at ${call.url}`);
@@ -229,9 +296,10 @@ Deno.test("every guarded route that is no procedure turns strangers and the unpe
   const there = new Set(w.w.hono.routes.map(({ method, path }) => `${method} ${path}`));
   for (const [route, permission] of Object.entries(guarded)) {
     assert.ok(there.has(route), `${route} is gone: take it off the list of guarded routes`);
-    const path = (route.split(" ")[1] ?? "").replaceAll(/:\w+/g, crypto.randomUUID())
-      .replace("*", "me");
-    for (const method of ["GET", "POST", "PUT", "PATCH", "DELETE"]) {
+    const [asked = "", at = ""] = route.split(" ");
+    const path = at.replaceAll(/:\w+(\{[^}]*\})?/g, crypto.randomUUID()).replace("*", "me");
+    const every = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+    for (const method of asked === "ALL" ? every : [asked]) {
       assert.equal((await w.w.request(path, { method })).status, 401, `${method} ${path}`);
       for (const principal of lacking(permission)) {
         assert.equal((await w.w.request(path, { method }, principal)).status, 403, path);

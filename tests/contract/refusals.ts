@@ -1,7 +1,7 @@
 /** What a refusal must look like whoever asked for what: asked here once for all tests of bad input. */
 import assert from "node:assert/strict";
 import type { Entry } from "../../routers/procedures.ts";
-import { type Call, isJson, type Json, rest, spotsOf, trpc } from "./doors.ts";
+import { type Call, isJson, type Json, rests, spotsOf, trpc } from "./doors.ts";
 import { type Example, example } from "./examples.ts";
 import { entries, house } from "./house.ts";
 
@@ -19,8 +19,7 @@ export function fieldsOf(body: Json): string[] {
 }
 
 export const hasInput = entries.filter((entry) => spotsOf(entry).length > 0);
-export const doors = (entry: Entry, input: unknown) =>
-  [trpc(entry, input), rest(entry, input)].filter((call) => call !== null);
+export const doors = (entry: Entry, input: unknown) => [trpc(entry, input), ...rests(entry, input)];
 
 /** A house with one good call of everything, and `refused`, which asks for the bad ones. */
 export async function desk() {

@@ -33,6 +33,8 @@ Deno.test("the service owns nothing, cannot pass row security, and is no adminis
 
 /** What nobody may ever take back, and tables the service may only add to. */
 const appendOnly = ["audit_entries", "events"];
+/** What admission and settlement alone write: nobody counts past them. */
+const counted = ["quota_counters", "quota_leases", "usage_logs", "usage_days"];
 /** Tables whose rows come and go by nature. Rows with history are never deleted. */
 const deletable: Readonly<Record<string, string>> = {
   client_access: "A network taken off a list; the trail keeps it",
@@ -45,6 +47,7 @@ const deletable: Readonly<Record<string, string>> = {
   identity_provider_groups: "A word that stands for a group no longer; the trail keeps it",
   instances: "A process that ended",
   leases: "A finished piece of work",
+  model_prices: "A price taken back; the trail keeps it",
   permission_bindings: "A permission taken out of a role; the trail keeps it",
   recovery_codes: "Codes that new ones have replaced",
   tenant_addresses: "An address no longer used; the trail keeps it",
@@ -58,6 +61,9 @@ Deno.test("the service may not change or remove the trail, nor truncate anything
       assert.equal(await may(what, name), false, `${name}: revoke ${what}`);
     }
     if (appendOnly.includes(name)) assert.equal(await may("UPDATE", name), false, name);
+    for (const what of counted.includes(name) ? ["INSERT", "UPDATE"] : []) {
+      assert.equal(await may(what, name), false, `${name}: revoke ${what}`);
+    }
     assert.equal(
       await may("DELETE", name),
       name in deletable,

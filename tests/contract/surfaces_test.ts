@@ -1,28 +1,21 @@
 /** Every path the documents promise answers as they say, and every answer is what /openapi.json says. */
 import assert from "node:assert/strict";
 import { z } from "zod";
-import type { Document } from "../../routers/openapi.ts";
-import { conformityOf } from "../surfaces/conformity.ts";
-import { isJson, type Json, placeOf, rest } from "./doors.ts";
+import { assertProblem, at, documented, fieldsOf, nobody, type Promised } from "./documented.ts";
+import { type Json, placesOf, restAt, rests } from "./doors.ts";
 import { example } from "./examples.ts";
-import { entries, house, platform } from "./house.ts";
+import { entries, platform } from "./house.ts";
 
-const field = await house();
+const { field, side, document, problemsOf, ask, assertPromised } = await documented();
 const { w } = field;
-const side = await field.side(field.root.tenantId, "Harbour Bakery");
 const { boss } = side;
 const operator = w.operator;
 
-const served = await w.request("/openapi.json");
-const document: Document = await served.json();
-const problemsOf = conformityOf(document);
-
-const nobody = "01900000-0000-7000-8000-00000000dead";
 const catalogue = "/api/v1/platforms";
 const services = "/api/v1/service-platforms";
 
 /** The documents' operations: S0's catalogue, and S1's registrations at the path SPEC gives them. */
-const promised: readonly [string, string, number[]][] = [
+const promised: readonly Promised[] = [
   ["post", catalogue, [201, 400, 409]],
   ["get", `${catalogue}/{id}`, [200, 404]],
   ["put", `${catalogue}/{id}`, [200, 400, 404]],
@@ -35,30 +28,6 @@ const promised: readonly [string, string, number[]][] = [
   ["post", `${services}/{id}/activate`, [200, 404, 409]],
   ["get", services, [200]],
 ];
-
-type Person = typeof boss;
-type Answer = { status: number; body: unknown; headers: Headers };
-
-/** Asks; the answer must be one that the OpenAPI document describes. */
-async function ask(who: Person, method: string, path: string, body?: unknown): Promise<Answer> {
-  const init = { method, ...body === undefined ? {} : { body: JSON.stringify(body) } };
-  const response = await w.request(path, init, who);
-  const text = await response.text();
-  const value: unknown = text === "" ? "" : JSON.parse(text);
-  const label = `${method} ${path} answers ${response.status}`;
-  assert.deepEqual(problemsOf(method, path.split("?")[0] ?? "", response.status, value), [], label);
-  return { status: response.status, body: value, headers: response.headers };
-}
-
-const fieldsOf = (value: unknown) => Object.keys(isJson(value) ? value : {}).sort();
-const at = (value: unknown, ...path: string[]): unknown =>
-  path.reduce((part: unknown, key) => isJson(part) ? part[key] : undefined, value);
-
-function assertProblem({ status, body, headers }: Answer, expected: number, code: string) {
-  assert.equal(status, expected, JSON.stringify(body));
-  assert.equal(at(body, "code"), code);
-  assert.match(headers.get("content-type") ?? "", /^application\/problem\+json/);
-}
 
 /** S0's PlatformResponse and what the catalogue adds. */
 const platformFields = [
@@ -74,23 +43,17 @@ const configFields = ["additional_data", "client_id", "client_secret", "tenant_i
 const wrapped = ["message", "platform", "success"];
 
 Deno.test("the OpenAPI document describes every path of the documents with their status codes", () => {
-  for (const [method, path, statuses] of promised) {
-    const responses = at(document.paths, path, method, "responses");
-    for (const status of statuses) {
-      assert.ok(
-        status in Object(responses),
-        `${method} ${path} does not say that it answers ${status}`,
-      );
-    }
-  }
+  assertPromised(promised);
 });
 
 Deno.test("the OpenAPI document names every operation after its procedure, and every route is in it", () => {
   for (const entry of entries) {
-    const place = placeOf(entry);
-    assert.ok(place, `${entry.path} has no REST place: .meta(rest("GET /…", "…"))`);
-    const operation = at(document.paths, place.path, place.method.toLowerCase());
-    assert.equal(at(operation, "operationId"), entry.path);
+    const [own, ...others] = placesOf(entry);
+    assert.ok(own, `${entry.path} has no REST place: .meta(rest("GET /…", "…"))`);
+    const nameAt = ({ path, method }: typeof own) =>
+      at(document.paths, path, method.toLowerCase(), "operationId");
+    assert.equal(nameAt(own), entry.path);
+    for (const other of others) assert.equal(nameAt(other), `${entry.path}.admin`, other.path);
   }
 });
 
@@ -241,34 +204,36 @@ Deno.test("S1: a list names its tenant, which must be the token's", async () => 
 
 Deno.test("every good call of every procedure answers what /openapi.json says", async () => {
   for (const entry of entries) {
-    const { input, as, secrets } = await example(field, side, entry.path);
-    const call = rest(entry, input);
-    if (!call) continue;
-    const response = await w.request(call.url, call.init, as);
-    const text = await response.text();
-    const shown = [...secrets, "sb1."].filter((secret) => text.includes(secret));
-    assert.deepEqual(shown, [], `${entry.path} answers with a secret`);
-    const place = placeOf(entry);
-    assert.equal(response.status, place?.status, `${entry.path}: ${text}`);
-    const path = call.url.split("?")[0] ?? "";
-    const wrong = problemsOf(place?.method ?? "", path, response.status, text && JSON.parse(text));
-    assert.deepEqual(wrong, [], `${entry.path} answers what its document does not say: ${text}`);
+    for (const place of placesOf(entry)) {
+      const { input, as, secrets } = await example(field, side, entry.path);
+      const { url, init } = restAt(place, entry, input);
+      const response = await w.request(url, init, as);
+      const text = await response.text();
+      const shown = [...secrets, "sb1."].filter((secret) => text.includes(secret));
+      assert.deepEqual(shown, [], `${entry.path} answers with a secret`);
+      assert.equal(response.status, place.status, `${entry.path} at ${url}: ${text}`);
+      const [path = ""] = url.split("?");
+      const wrong = problemsOf(place.method, path, response.status, text && JSON.parse(text));
+      assert.deepEqual(wrong, [], `${url} answers what its document does not say: ${text}`);
+    }
   }
 });
 
 Deno.test("every refusal of every procedure answers what /openapi.json says", async () => {
   for (const entry of entries) {
     const { input, as } = await example(field, side, entry.path);
-    const method = placeOf(entry)?.method ?? "";
-    const spoiled = [rest(entry, input, { nothing: "of the kind" }), rest(entry, { id: nobody })];
-    for (const call of spoiled.filter((call) => call !== null)) {
+    const spoiled = [
+      ...rests(entry, input, { nothing: "of the kind" }),
+      ...rests(entry, { id: nobody }),
+    ];
+    for (const { url, init } of spoiled) {
       for (const who of [as, null, { ...boss, grants: {} }]) {
-        const response = await w.request(call.url, call.init, who);
+        const response = await w.request(url, init, who);
         const text = await response.text();
         if (response.ok) continue;
-        const path = call.url.split("?")[0] ?? "";
-        const wrong = problemsOf(method, path, response.status, JSON.parse(text));
-        assert.deepEqual(wrong, [], `${method} ${call.url}: ${text}`);
+        const [path = ""] = url.split("?");
+        const wrong = problemsOf(init.method ?? "", path, response.status, JSON.parse(text));
+        assert.deepEqual(wrong, [], `${init.method} ${url}: ${text}`);
       }
     }
   }

@@ -2,12 +2,21 @@
 import assert from "node:assert/strict";
 import { tokens } from "../../src/access/tokens.ts";
 import { ladder, type Permission, permissions } from "../../src/access/permissions.ts";
-import { systemRoles } from "../../src/access/roles.ts";
+import { systemRoles, teamsKeys } from "../../src/access/roles.ts";
 import { app } from "../../src/app.ts";
 import { newSigningKey } from "../../scripts/laptop.ts";
 import { unmoved } from "../kit.ts";
-import { type Call, placeOf, rest, restEntries, trpc, withHeaders } from "./doors.ts";
-import { entries, everything, house } from "./house.ts";
+import {
+  type Call,
+  placesOf,
+  restEntries,
+  rests,
+  statusOf,
+  trpc,
+  trpcGet,
+  withHeaders,
+} from "./doors.ts";
+import { entries, everything, house, streams } from "./house.ts";
 import { type Attempt, bearer, damages, forgeries, type Loot, resigned } from "./token_attacks.ts";
 import { isLeft, lose, losses, type Person, person, type Where } from "./token_states.ts";
 
@@ -15,9 +24,10 @@ const isProof = Deno.env.get("PROVE") === "1";
 /** How many of the thousands of ways to damage a token are tried at one door, others at each. */
 const DAMAGES_EACH = 30;
 
-type Door = { name: string; permission: Permission; call: Call };
+/** `isTeams`: it lets in who comes for a team, and no person whatever they hold. */
+type Door = { name: string; permission: Permission; call: Call; isTeams: boolean };
 /** What is tried: which answer is right at a door, or null where it must be let in. */
-type Trial = Attempt & { right: (door: Door) => 401 | 403 | null };
+type Trial = Attempt & { right: (door: Door) => 401 | 403 | null; isTeams?: boolean };
 
 const h = await house();
 const { w } = h;
@@ -32,12 +42,16 @@ async function doorsOfAll(): Promise<Door[]> {
   const guarded = entries.flatMap((entry): Door[] => {
     const { permission } = entry.meta;
     if (!permission) return [];
-    const calls = [trpc(entry, noInput), rest(entry, noInput)];
-    return calls.flatMap((call): Door[] =>
-      call ? [{ name: `${call.init.method} ${call.url}`, permission, call }] : []
-    );
+    return [trpc(entry, noInput), ...rests(entry, noInput)].map((call): Door => {
+      return { name: `${call.init.method} ${call.url}`, permission, call, isTeams: false };
+    });
   });
-  return [...guarded, ...await otherDoors()];
+  const streaming = streams.flatMap(({ path, permission }): Door[] =>
+    permission
+      ? [{ name: `GET ${path}`, permission, call: trpcGet(path, noInput), isTeams: false }]
+      : []
+  );
+  return [...guarded, ...streaming, ...await otherDoors()];
 }
 
 /** Routes that are no procedure's and turn strangers away; a caller without rights hears what they need. */
@@ -52,26 +66,27 @@ async function otherDoors(): Promise<Door[]> {
     const url = path.replaceAll(/:\w+(\{[^}]*\})?/g, crypto.randomUUID()).replace("*", "me");
     for (const method of ["GET", "POST", "PUT", "PATCH", "DELETE"]) {
       const call = { url, init: { method } };
-      if (await statusOf(call, { kind: "" }) !== 401) continue;
+      if (await askAt(call, { kind: "" }) !== 401) continue;
       const answer = await w.request(url, { method }, nobody);
       const refusal = await answer.text();
       if (answer.status !== 403) continue; // A proof of another kind is missing there.
       const permission = permissions.find((p) => refusal.includes(`the permission ${p}"`));
       assert.ok(permission, `${method} ${url} says not which permission it needs: ${refusal}`);
-      doors.push({ name: `${method} ${path}`, permission, call });
+      const anybody = await w.request(url, { method }, h.root.boss);
+      await anybody.body?.cancel();
+      const isTeams = anybody.status === 403;
+      doors.push({ name: `${method} ${path}`, permission, call, isTeams });
     }
   }
   return doors;
 }
 
 /** Asks through the front door; `front` is the app of a process that knows no key yet. */
-async function statusOf(call: Call, { headers = {}, query = {} }: Attempt, front = w.hono) {
+async function askAt(call: Call, { headers = {}, query = {} }: Attempt, front = w.hono) {
   const more = new URLSearchParams(query).toString();
   const url = more ? `${call.url}${call.url.includes("?") ? "&" : "?"}${more}` : call.url;
   const { init } = withHeaders({ url, init: call.init }, headers);
-  const answer = await front.fetch(new Request(`${w.env.PUBLIC_URL}${url}`, init));
-  await answer.body?.cancel();
-  return answer.status;
+  return await statusOf(await front.fetch(new Request(`${w.env.PUBLIC_URL}${url}`, init)));
 }
 
 const count = {
@@ -83,8 +98,9 @@ const count = {
 const breaches: string[] = [];
 
 async function tryAt(door: Door, trial: Trial, front = w.hono) {
-  const right = trial.right(door);
-  const status = await statusOf(door.call, trial, front);
+  const good = door.isTeams && !trial.isTeams ? 403 : null;
+  const right = trial.right(door) ?? good;
+  const status = await askAt(door.call, trial, front);
   if (right === null) {
     count.let++;
     assert.ok(
@@ -117,6 +133,12 @@ function shareOf(trials: Trial[], place: number): Trial[] {
 
 const refused = (attempt: Attempt): Trial => ({ ...attempt, right: () => 401 });
 const letIn = (attempt: Attempt): Trial => ({ ...attempt, right: () => null });
+/** A team's key that holds opens what is a team's, and is known and turned away elsewhere. */
+const teams = (attempt: Attempt): Trial => ({
+  ...attempt,
+  isTeams: true,
+  right: ({ permission }) => teamsKeys[permission] ? null : 403,
+});
 const key = (kind: string, text: string): Attempt => ({ kind, headers: { "x-api-key": text } });
 
 /** A fingerprint of every row of every table. A key's last use is written by whoever may use it. */
@@ -149,15 +171,20 @@ const honest = await person(h);
 Deno.test("every door lets in a real token, a key, and a token signed again word for word", async () => {
   const loot = lootOf(honest, "http://127.0.0.1:9");
   const good = [
-    bearer("a real token", honest.token),
-    bearer("a token for a tenant below", honest.acting),
-    bearer("the token signed again", resigned(loot)),
-    key("a key", honest.key),
-    bearer("a key as a bearer", honest.key),
+    ...[
+      bearer("a real token", honest.token),
+      bearer("a token for a tenant below", honest.acting),
+      bearer("the token signed again", resigned(loot)),
+      key("a key", honest.key),
+      bearer("a key as a bearer", honest.key),
+    ].map(letIn),
+    teams(key("a team's key", honest.teamKey)),
+    teams(bearer("a team's key as a bearer", honest.teamKey)),
   ];
   await assertHeld(async () => {
-    for (const door of doors) for (const attempt of good) await tryAt(door, letIn(attempt));
+    for (const door of doors) for (const trial of good) await tryAt(door, trial);
   });
+  assert.ok(doors.filter(({ isTeams }) => isTeams).length >= 4);
 });
 
 const [signing = await newSigningKey("current")] = w.env.SIGNING_KEYS;
@@ -197,38 +224,46 @@ Deno.test("no door takes what only looks like a token or a key", async () => {
   });
   const loot = lootOf(honest, `http://127.0.0.1:${listener.addr.port}/keys`);
   const trials = [...forgeries(loot), ...await ofOthers()].map(refused);
+  const ofTeams = forgeries({ ...loot, key: honest.teamKey }).map(refused);
   const damaged = damages(loot).map(refused);
   const step = isProof ? 1 : Math.ceil(damaged.length / DAMAGES_EACH);
   await assertHeld(async () => {
     for (const [place, door] of doors.entries()) {
       for (const trial of shareOf(trials, place)) await tryAt(door, trial);
+      for (const trial of door.isTeams ? ofTeams : []) await tryAt(door, trial);
       for (let at = place % step; at < damaged.length; at += step) {
         await tryAt(door, damaged[at] ?? refused({ kind: "nothing" }));
       }
       await tryAt(door, letIn(bearer("the real token, after all that", honest.token)));
+      await tryAt(door, teams(key("a team's key, after all that", honest.teamKey)));
     }
   });
   await listener.shutdown();
   assert.equal(connections, 0, "Somebody followed an address in a token");
 });
 
-const credentialOf = (kind: string, { token, acting, key: text }: Person, where: Where): Attempt =>
-  where === "key" ? key(kind, text) : bearer(kind, where === "token" ? token : acting);
+const credentialOf = (kind: string, whose: Person, where: Where): Trial => {
+  if (where === "team") return teams(key(kind, whose.teamKey));
+  const { token, acting } = whose;
+  return letIn(where === "key" ? key(kind, whose.key) : bearer(kind, { token, acting }[where]));
+};
 
 Deno.test("no door takes a token or key of somebody who lost what it says", async () => {
   const people = new Map<string, Person>();
   for (const what of Object.keys(losses)) people.set(what, await person(h));
   const trials: Trial[] = [];
-  const some = doors.filter((_, place) => isProof || place % 12 === 0);
+  const some = doors.filter(({ isTeams }, place) => isProof || isTeams || place % 12 === 0);
   for (const [what, loss] of Object.entries(losses)) {
     const whose = people.get(what) ?? honest;
     for (const where of loss.of) {
-      const attempt = credentialOf(`${what}: ${where}`, whose, where);
-      for (const door of some) await tryAt(door, letIn(attempt)); // The same, before.
+      const good = credentialOf(`${what}: ${where}`, whose, where);
+      for (const door of some) await tryAt(door, good); // The same, before.
       const right: Trial["right"] = ({ permission }) =>
         isLeft(loss, where, permission) ? null : loss.status;
-      trials.push({ ...attempt, right });
+      trials.push({ ...good, right });
     }
+    // A team's key is the team's: it holds whatever becomes of who made it.
+    if (!loss.of.includes("team")) trials.push(credentialOf(`${what}: a team`, whose, "team"));
     await lose(h, whose, loss);
   }
   // Keys are remembered for seconds: this process has not seen them. Standings are the same one's.
@@ -238,7 +273,10 @@ Deno.test("no door takes a token or key of somebody who lost what it says", asyn
     trustForwardedFor: false,
   });
   await assertHeld(async () => {
-    for (const door of doors) for (const trial of trials) await tryAt(door, trial, cold);
+    for (const door of doors) {
+      const isAsked = ({ isTeams }: Trial) => !isTeams || some.includes(door);
+      for (const trial of trials.filter(isAsked)) await tryAt(door, trial, cold);
+    }
   });
 });
 
@@ -287,7 +325,7 @@ async function tokenOfRole(systemRole: string) {
 
 Deno.test("every procedure has been tried at least 25 times", () => {
   const guarded = entries.filter(({ meta }) => meta.permission);
-  const routes = guarded.filter(placeOf).length;
+  const routes = guarded.flatMap(placesOf).length;
   const others = doors.length - guarded.length - routes;
   const { attempts, kinds, let: lets } = count;
   const least = Math.min(...doors.map(({ name }) => count.doors.get(name) ?? 0));

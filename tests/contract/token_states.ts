@@ -24,8 +24,12 @@ export type Person = {
   acting: string;
   key: string;
   keyId: string;
+  /** Of a team they made, which is the team's and not theirs. */
+  teamKey: string;
+  teamKeyId: string;
+  teamId: string;
 };
-export type Where = "token" | "acting" | "key";
+export type Where = "token" | "acting" | "key" | "team";
 
 /** What is refused from then on: by 401 whoever it is, by 403 whoever may not or comes from elsewhere. */
 type Loss = {
@@ -47,18 +51,22 @@ const list = (tenant: "home" | "below", keyId: (person: Person) => string) => (p
   `insert into client_access (tenant_id, id, network, api_key_id)
    values ('${person[tenant]}', '${v7()}', '203.0.113.0/24', ${keyId(person)})`;
 
-const everywhere: Where[] = ["token", "acting", "key"];
+const setKey = (which: "keyId" | "teamKeyId", what: string) => ({ [which]: id }: Person) =>
+  `update api_keys set ${what} where id = '${id}'`;
+
+const personal: Where[] = ["token", "acting", "key"];
+const everywhere: Where[] = [...personal, "team"];
 const signedIn: Where[] = ["token", "acting"];
 const lost = (what: string): Loss => ({
   status: 403,
-  of: everywhere,
+  of: personal,
   leavesEverybodys: true,
   sql: setBinding(what),
 });
 
 export const losses: Readonly<Record<string, Loss>> = {
-  "a suspended user": { status: 401, of: everywhere, sql: setUser("suspended") },
-  "a closed user": { status: 401, of: everywhere, sql: setUser("closed") },
+  "a suspended user": { status: 401, of: personal, sql: setUser("suspended") },
+  "a closed user": { status: 401, of: personal, sql: setUser("closed") },
   "a suspended tenant": {
     status: 401,
     of: everywhere,
@@ -128,7 +136,7 @@ export const losses: Readonly<Record<string, Loss>> = {
     ...lost(""),
     sql: ({ home }) => `delete from group_members where tenant_id = '${home}'`,
   },
-  "from elsewhere": { status: 403, of: ["token", "key"], sql: list("home", () => "null") },
+  "from elsewhere": { status: 403, of: ["token", "key", "team"], sql: list("home", () => "null") },
   "from elsewhere, below": { status: 403, of: ["acting"], sql: list("below", () => "null") },
   "a key used from elsewhere": {
     status: 403,
@@ -138,18 +146,38 @@ export const losses: Readonly<Record<string, Loss>> = {
   "a revoked key": {
     status: 401,
     of: ["key"],
-    sql: ({ keyId }) => `update api_keys set revoked_at = now() where id = '${keyId}'`,
+    sql: setKey("keyId", "revoked_at = now()"),
   },
   "an expired key": {
     status: 401,
     of: ["key"],
-    sql: ({ keyId }) =>
-      `update api_keys set expires_at = now() - interval '1 hour' where id = '${keyId}'`,
+    sql: setKey("keyId", "expires_at = now() - interval '1 hour'"),
   },
-  "a key without scopes": {
+  "a key without scopes": { status: 403, of: ["key"], sql: setKey("keyId", "scopes = '{}'") },
+  "a team out of use": {
+    status: 401,
+    of: ["team"],
+    sql: ({ teamId }) => `update teams set is_active = false where id = '${teamId}'`,
+  },
+  "a team's key used from elsewhere": {
     status: 403,
-    of: ["key"],
-    sql: ({ keyId }) => `update api_keys set scopes = '{}' where id = '${keyId}'`,
+    of: ["team"],
+    sql: list("home", ({ teamKeyId }) => `'${teamKeyId}'`),
+  },
+  "a team's revoked key": {
+    status: 401,
+    of: ["team"],
+    sql: setKey("teamKeyId", "revoked_at = now()"),
+  },
+  "a team's expired key": {
+    status: 401,
+    of: ["team"],
+    sql: setKey("teamKeyId", "expires_at = now() - interval '1 hour'"),
+  },
+  "a team's key with a person's scopes": {
+    status: 403,
+    of: ["team"],
+    sql: setKey("teamKeyId", "scopes = '{audit.read,teams.read}'"),
   },
 };
 
@@ -183,12 +211,14 @@ export async function person(h: House): Promise<Person> {
   const issued = await w.process.tokens.read(token, w.process.now());
   const sessionId = issued?.whose.session;
   if (!issued || !sessionId) throw new Error("Signing in gave no token of a session");
-  const { apiKey, key } = await w.as({ ...withReach(issued.standee.principal, "tenant"), userId })
-    .identity.apiKeys.create({ name: "all", scopes: [...permissions] });
+  const { identity, teams } = w.as({ ...withReach(issued.standee.principal, "tenant"), userId });
+  const { apiKey, key } = await identity.apiKeys.create({ name: "all", scopes: [...permissions] });
+  const team = await teams.teams.create({ displayName: v7(), platformName: v7() });
   const acting = await actingToken(h, issued.standee.principal, below);
   const refreshToken = String(said.refresh_token);
   const ids = { userId, sessionId, tokenId: issued.id, keyId: apiKey.id };
-  return { top, home, below, beside, ...ids, token, refreshToken, acting, key };
+  const ofTeam = { teamId: team.id, teamKeyId: team.apiKeyId, teamKey: team.apiKey };
+  return { top, home, below, beside, ...ids, token, refreshToken, acting, key, ...ofTeam };
 }
 
 /** By way of a group, as most rights are given. */

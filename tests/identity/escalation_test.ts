@@ -11,12 +11,13 @@ import { ROOT_TENANT } from "../../src/topics.ts";
 import { procedures } from "../kit.ts";
 import { all, allBut, bind, holder, refusal, roleOf } from "./givers.ts";
 import { home, patience } from "./house.ts";
-import { gifts, ways } from "./ways_to_give.ts";
+import { gifts, voice, voices, ways } from "./ways_to_give.ts";
 
 const isProof = Deno.env.get("PROVE") === "1";
 const h = await home();
 Object.assign(h.w.process, { limiter: patience });
 const each = ways(h);
+const fixed = voices(h);
 const owned = async () => {
   const tenantId = await h.tenantBelow();
   return { tenantId, owner: await h.w.person(tenantId, "owner") };
@@ -26,10 +27,10 @@ const refused = /^Forbidden grant\.beyond /;
 /** Each permission meets some ways and each way some permissions; on PROVE all meet all. */
 const meets = (way: number, permission: number) => isProof || permission % 12 === way % 12;
 
-Deno.test("every change of identity is a way to give, or gives nothing for a reason", () => {
-  const known = [...each.map(({ path }) => path), ...Object.values(gifts).flat()];
+Deno.test("every change of identity or teams is a way to give, or gives nothing for a reason", () => {
+  const known = [...[...each, ...fixed].map(({ path }) => path), ...Object.values(gifts).flat()];
   const paths = procedures()
-    .filter(({ path, type }) => type === "mutation" && path.startsWith("identity."))
+    .filter(({ path, type }) => type === "mutation" && /^(identity|teams)\./.test(path))
     .map(({ path }) => path);
   const missing = paths.filter((path) => !known.includes(path));
   assert.deepEqual(missing, [], "Say in ways_to_give.ts how these give rights, or why they do not");
@@ -122,6 +123,44 @@ Deno.test("nobody gives a system role of which they lack one permission", async 
     refusal(h.w.as(who).identity.roleBindings.create({ userId, systemRole: "owner" }));
   assert.match(await make(rich), refused);
   assert.equal(await make(scene.owner), "done");
+});
+
+Deno.test("nobody makes a key that chats as a team without what it carries, in the whole tenant", async () => {
+  const scene = await owned();
+  const gift = { permission: "chat.send", reach: "tenant" } as const;
+  const givers: [string, Grants, boolean][] = [
+    ["with everything", all("tenant"), true],
+    ...voice.flatMap((permission): [string, Grants, boolean][] => [
+      [`without ${permission}`, allBut(permission), false],
+      [`with ${permission} of their own`, { ...all("tenant"), [permission]: "self" }, false],
+      [`with ${permission} down the tree`, { ...all("tenant"), [permission]: "subtree" }, true],
+    ]),
+  ];
+  for (const [who, grants, may] of givers) {
+    const giver = await holder(h, scene.tenantId, grants);
+    for (const { label, way } of fixed) {
+      const give = await way(scene, gift);
+      assert.match(await refusal(give(giver)), may ? /^done$/ : refused, `${label}, ${who}`);
+    }
+  }
+});
+
+Deno.test("who may chat until a day makes no team's key that holds for longer", async () => {
+  const scene = await owned();
+  const { id: teamId } = await h.w.as(scene.owner).teams.teams
+    .create({ displayName: crypto.randomUUID(), platformName: crypto.randomUUID() });
+  const giver = await holder(h, scene.tenantId, all("tenant"));
+  const endsAt = new Date(h.clock.ms + 24 * 3600_000);
+  await h.sql(
+    "update role_bindings set ends_at = $2 where owner_user_id = $1 and revoked_at is null",
+    [giver.userId, endsAt],
+  );
+  const create = (expiresAt: Date | null) =>
+    refusal(h.w.as(giver).teams.teamKeys.create({ teamId, name: "k", expiresAt }));
+  assert.equal(await create(null), "Forbidden grant.beyond_time ends_at");
+  const after = new Date(endsAt.getTime() + 1);
+  assert.equal(await create(after), "Forbidden grant.beyond_time ends_at");
+  assert.equal(await create(endsAt), "done");
 });
 
 /** Gives by a binding, through a group and by a role, where it counts in a tenant below. */

@@ -26,6 +26,7 @@ export type Answer = { status: number; headers: Headers; body: Record<string, un
 /** Refuses nobody: for what must hold without it. */
 export const patience: Limiter = {
   take: ({ max }) => ({ allowed: true, limit: max, remaining: max, resetSeconds: 1 }),
+  agrees: () => true,
 };
 
 type Row = Record<string, unknown>;

@@ -81,6 +81,7 @@ Deno.test("signIn slows down who tries many e-mails from one network", async () 
 Deno.test("signIn hands the limiter digests of bounded length, no e-mail and no address", async () => {
   const keys: string[] = [];
   const limiter: Ctx["limiter"] = {
+    ...patience,
     take: (limit, key) => (keys.push(key), patience.take(limit, key)),
   };
   const email = `${"a".repeat(60)}@${"b".repeat(60)}.${"c".repeat(60)}.example`;

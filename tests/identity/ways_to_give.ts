@@ -1,7 +1,8 @@
 /** Every way by which one comes to hold a permission through somebody else, as calls to try. */
 import { v7 } from "uuid";
-import { ladder, type Permission } from "../../src/access/permissions.ts";
+import { isPermission, ladder, type Permission } from "../../src/access/permissions.ts";
 import type { Principal, Reach } from "../../src/context.ts";
+import { teamScopes } from "../../src/teams/team_keys.ts";
 import type { Person } from "../kit.ts";
 import { bind, roleOf } from "./givers.ts";
 import type { Home } from "./house.ts";
@@ -14,7 +15,7 @@ type Way = (scene: Scene, gift: Gift) => Promise<(giver: Principal) => Promise<u
 type Ways = Record<string, Record<string, Way>>;
 
 const email = () => `${v7()}@people.example`;
-const named = (scene: { tenantId: string }, { permission, reach }: Gift, h: Home) =>
+const roleFor = (scene: { tenantId: string }, { permission, reach }: Gift, h: Home) =>
   roleOf(h, scene.tenantId, { [permission]: reach });
 
 /** Things to give with, each as rows, past every check. */
@@ -27,7 +28,7 @@ function workshop(h: Home) {
     await h.sql("update role_bindings set revoked_at = now() where owner_user_id = $1", [userId]);
     return userId;
   };
-  const role = (scene: Scene, gift: Gift) => named(scene, gift, h);
+  const role = (scene: Scene, gift: Gift) => roleFor(scene, gift, h);
   /** A group that gives to whoever lies in it. */
   const boundGroup = async (scene: Scene, gift: Gift) => {
     const groupId = await group(scene);
@@ -244,15 +245,87 @@ const withPrograms = ({ identity, ...make }: Workshop): Ways => ({
   },
 });
 
-/** The ways there are, by the procedure that gives. */
-export const ways = (h: Home) =>
-  [withRoles, withGroups, withPeople, withPrograms].flatMap((some) =>
-    Object.entries(some(workshop(h))).flatMap(([path, those]) =>
-      Object.entries(those).map(([what, way]) => ({ path, way, label: `${path}, ${what}` }))
-    )
+/** Ways that give whoever has the key a team's voice, whatever else is asked of them. */
+const withTeams = ({ h }: Workshop): Ways => {
+  const { w: { as } } = h;
+  const named = () => ({ displayName: v7(), platformName: v7() });
+  const made = ({ owner }: Scene) => as(owner).teams.teams.create(named());
+  const channel = async (scene: Scene, isActive: boolean) => {
+    const { id: teamId } = await made(scene);
+    const { channels } = as(scene.owner).teams;
+    const hook = { teamId, kind: "webhook", name: "w", apiRoot: "https://a.example/h" } as const;
+    const { channel: { id } } = await channels.create(hook);
+    if (!isActive) await channels.deactivate({ id });
+    return { id, hook };
+  };
+  const closed = async (scene: Scene) => {
+    const { id } = await made(scene);
+    await as(scene.owner).teams.teams.deactivate({ id });
+    return id;
+  };
+  return {
+    "teams.teams.create": {
+      "with its first key": () => Promise.resolve((who) => as(who).teams.teams.create(named())),
+    },
+    "teams.teams.update": {
+      "back into use": async (scene) => {
+        const id = await closed(scene);
+        return (who) => as(who).teams.teams.update({ id, isActive: true });
+      },
+    },
+    "teams.teams.activate": {
+      "with the keys it has": async (scene) => {
+        const id = await closed(scene);
+        return (who) => as(who).teams.teams.activate({ id });
+      },
+    },
+    "teams.teamKeys.create": {
+      "of a team": async (scene) => {
+        const { id: teamId } = await made(scene);
+        return (who) => as(who).teams.teamKeys.create({ teamId, name: "k" });
+      },
+    },
+    "teams.channels.create": {
+      "with its secret": async (scene) => {
+        const { hook } = await channel(scene, true);
+        return (who) => as(who).teams.channels.create(hook);
+      },
+    },
+    "teams.channels.update": {
+      "back into use": async (scene) => {
+        const { id } = await channel(scene, false);
+        return (who) => as(who).teams.channels.update({ id, isActive: true });
+      },
+    },
+    "teams.channels.rotateSecret": {
+      "of a webhook": async (scene) => {
+        const { id } = await channel(scene, true);
+        return (who) => as(who).teams.channels.rotateSecret({ id });
+      },
+    },
+    "teams.teamKeys.rotate": {
+      "of a team": async (scene) => {
+        const { id: teamId, apiKeyId: id } = await made(scene);
+        return (who) => as(who).teams.teamKeys.rotate({ teamId, id });
+      },
+    },
+  };
+};
+
+const named = (all: Ways) =>
+  Object.entries(all).flatMap(([path, those]) =>
+    Object.entries(those).map(([what, way]) => ({ path, way, label: `${path}, ${what}` }))
   );
 
-/** What changes identity and gives nobody anything, and why. */
+/** The ways there are to give any permission at any reach, by the procedure that gives. */
+export const ways = (h: Home) =>
+  [withRoles, withGroups, withPeople, withPrograms].flatMap((some) => named(some(workshop(h))));
+
+/** Ways that always give the same: a team's voice, in the whole tenant. */
+export const voices = (h: Home) => named(withTeams(workshop(h)));
+export const voice = teamScopes.filter(isPermission);
+
+/** What changes identity or teams and gives nobody anything, and why. */
 export const gifts: Readonly<Record<string, readonly string[]>> = {
   "It shows who somebody is, who then has what is theirs": [
     "identity.auth.signIn",
@@ -289,6 +362,9 @@ export const gifts: Readonly<Record<string, readonly string[]>> = {
     "identity.clientAccess.delete",
     "identity.tenants.suspend",
     "identity.tenants.close",
+    "teams.teams.deactivate",
+    "teams.teamKeys.revoke",
+    "teams.channels.deactivate",
   ],
   "It names or describes": [
     "identity.apiKeys.update",
@@ -307,6 +383,17 @@ export const gifts: Readonly<Record<string, readonly string[]>> = {
     "identity.identityProviders.test",
   ],
   "It says from where, not what": ["identity.clientAccess.create"],
+  "It tells a platform what it was told before, or will be once it holds": [
+    "teams.channels.connect",
+  ],
+  "It says what everybody's chats are made with": [
+    "teams.platformConfigs.update",
+    "teams.upstreams.create",
+    "teams.upstreams.update",
+    "teams.upstreams.deactivate",
+    "teams.modelPrices.create",
+    "teams.modelPrices.delete",
+  ],
   "It moves rights down the tree: its own tests try that": [
     "identity.tenants.create",
     "identity.tenants.update",

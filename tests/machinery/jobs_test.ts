@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { sql } from "drizzle-orm";
 import connect from "postgres";
 import { open } from "../../db/client.ts";
-import { claimed, maintain, maintainHourly } from "../../src/jobs.ts";
-import { type House, house } from "../db/house.ts";
+import { claimed, maintain, maintainHourly, startJobs } from "../../src/jobs.ts";
+import { type House, house, until } from "../db/house.ts";
 import { world } from "../kit.ts";
 
 let home: House;
@@ -75,7 +75,7 @@ Deno.test("drop_old_partitions and ensure_partitions are all the service may do 
   assert.equal(row?.n, 0);
   await w.database.query(sql`select ensure_partitions(1000000)`);
   const made = (await partitions()).filter((name) => !before.includes(name));
-  assert.equal(made.length, 2 * 21, "24 months ahead at most");
+  assert.equal(made.length, 4 * 21, "24 months ahead at most");
   await w.close();
 });
 
@@ -134,5 +134,28 @@ Deno.test("claimed gives a lease back when the work failed, so that the next try
   await assert.rejects(claimed(w.process, { name: "brittle", leaseMs: 3600_000 }, fail), /planted/);
   const again = () => Promise.resolve();
   assert.equal(await claimed(w.process, { name: "brittle", leaseMs: 1_000 }, again), true);
+  await w.close();
+});
+
+Deno.test("startJobs does its rounds at once and again and again, one at a time, failures or not", async () => {
+  const lines: string[] = [];
+  const w = await world({ database: open(home.url), write: (line) => void lines.push(line) });
+  let [rounds, underWay, most] = [0, 0, 0];
+  const work = async () => {
+    most = Math.max(most, ++underWay);
+    await new Promise((resolve) => setTimeout(resolve, 25));
+    underWay--;
+    if (++rounds === 2) throw new Error("planted");
+  };
+  const stop = startJobs(w.process, [{ name: "brief", everyMs: 5, work }]);
+  await until(() => rounds >= 5, "five rounds");
+  stop();
+  await until(() => underWay === 0, "the last has ended");
+  assert.equal(most, 1);
+  assert.match(lines.join(), /a round failed.*"name":"brief".*planted/);
+  const ended = rounds;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(rounds, ended);
+  await until(async () => await maintainHourly(w.process) === false, "maintenance is done");
   await w.close();
 });

@@ -11,6 +11,8 @@ export type Far = AsyncDisposable & {
   connections: () => number;
   /** Connections open now. */
   open: () => number;
+  /** Closes them, and listens on. */
+  hangUp: () => void;
 };
 
 async function far(server: Server | PlainServer, host = "127.0.0.1"): Promise<Far> {
@@ -22,6 +24,9 @@ async function far(server: Server | PlainServer, host = "127.0.0.1"): Promise<Fa
     socket.on("error", () => {});
     socket.on("close", () => sockets.delete(socket));
   });
+  const hangUp = () => {
+    for (const socket of sockets) socket.destroy();
+  };
   await new Promise<void>((ready) => server.listen(0, host, ready));
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("no port");
@@ -29,8 +34,9 @@ async function far(server: Server | PlainServer, host = "127.0.0.1"): Promise<Fa
     port: address.port,
     connections: () => connections,
     open: () => sockets.size,
+    hangUp,
     async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
+      hangUp();
       await new Promise((done) => server.close(done));
     },
   };

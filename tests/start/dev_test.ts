@@ -30,6 +30,24 @@ async function everybodySignsIn(url: string, { operator, tenants }: World) {
   }
 }
 
+type Team = { api_key: string; models: string[] };
+
+/** Any OpenAI client can use it at once, and is told that there is no model behind it. */
+async function teamChats(url: string, { api_key, models }: Team) {
+  const headers = { authorization: `Bearer ${api_key}`, "content-type": "application/json" };
+  const listed = await (await fetch(`${url}/v1/models`, { headers })).json();
+  const ids = listed.data.map(({ id }: { id: string }) => id);
+  assert.deepEqual(ids, models);
+  const answer = await fetch(`${url}/v1/chat/completions`, {
+    method: "POST",
+    headers,
+    body: JSON.stringify({ model: models[0], messages: [{ role: "user", content: "Rye?" }] }),
+  });
+  const said = await answer.text();
+  assert.equal(answer.status, 200, said);
+  for (const text of [said, JSON.stringify(listed)]) assert.match(text, /no(?:t a)? real model/);
+}
+
 function assertSentence({ code, err }: Ran, sentence: RegExp) {
   assert.equal(code, 1, err);
   assert.match(err, sentence);
@@ -48,7 +66,9 @@ Deno.test("scripts/dev.ts makes a world to sign in to, keeps it, and lets one pr
     url: "string",
     operator: text,
     tenants: [tenant, tenant, tenant, tenant],
+    team: { platform_name: "string", api_key: "string", models: ["string", "string", "string"] },
   });
+  await teamChats(service.url, world.team);
   assert.equal(world.url, `http://localhost:${home.port}`);
   const { mode } = await Deno.stat(`${home.folder}/demo.json`);
   assert.equal((mode ?? 0) & 0o077, 0, "only its owner may read the passwords");

@@ -14,6 +14,9 @@ const notOurs: Record<string, string> = {
   "/api/v1/oauth/callback": "A browser comes here from the provider, without credentials of ours",
   "/api/v1/auth/sso/callback":
     "A browser comes here from the provider, without credentials of ours",
+  "/v1/channels/{id}/updates": "A platform sends here, with a secret and no credential of ours",
+  "/v1/models": "It takes nothing that could be wrong",
+  "/v1/models/{model}": "A name the team may not use is not there, however it is written",
   "/api/v1/bindings/{id}/proxy/{host}/{path}": "Answers are the provider's, whatever they are",
 };
 const forAuthenticated = [
@@ -46,24 +49,30 @@ const lists = (name: string) => ({ text }: Operation) => text.includes(`/paramet
 Deno.test("the OpenAPI document says which operations a provider can fail", () => {
   const proxied = ["delete", "get", "patch", "post", "put"]
     .map((method) => `platforms.bindings.proxy.${method}`);
+  const gateway = ["teams.gateway.chatCompletions", "teams.gateway.embeddings"];
   const signingIn = [
     "identity.identityProviders.test",
     "identity.sso.complete",
     "identity.sso.start",
   ];
   assert.deepEqual(namesWith(({ statuses }) => statuses.includes("502")), [
+    "chat.send",
     ...signingIn,
     "platforms.bindings.accessToken",
     ...proxied,
     "platforms.connections.complete",
+    "teams.channels.connect",
+    ...gateway,
   ]);
   assert.deepEqual(namesWith(({ statuses }) => statuses.includes("504")), [
+    "chat.send",
     ...signingIn,
     ...proxied,
     "platforms.connections.complete",
+    ...gateway,
   ]);
   for (const { name, statuses } of operations) {
-    if (proxied.includes(name)) assert.ok(statuses.includes("413"), name);
+    if ([...proxied, ...gateway].includes(name)) assert.ok(statuses.includes("413"), name);
   }
 });
 
@@ -99,6 +108,14 @@ Deno.test("the OpenAPI document offers If-Match for changes of what the path nam
     ...noun("platforms.catalogue", "delete", "update"),
     ...noun("platforms.credentials", "activate", "deactivate", "update"),
     ...noun("platforms.services", "activate", "deactivate", "update"),
+    "teams.modelPrices.delete",
+    "teams.platformConfigs.update",
+    ...noun("teams.teamKeys", "revoke", "rotate"),
+    ...["activate", "deactivate", "update"].flatMap((verb) => [
+      `teams.teams.${verb}`,
+      `teams.teams.${verb}.admin`,
+    ]),
+    ...noun("teams.upstreams", "deactivate", "update"),
   ]);
 });
 
@@ -106,5 +123,16 @@ Deno.test("the OpenAPI document names no limit where nobody counts", () => {
   for (const name of ["health", "ready", "jwks"]) {
     const operation = operations.find((operation) => operation.name === name);
     assert.ok(operation && !operation.statuses.includes("429"), name);
+  }
+});
+
+Deno.test("the OpenAPI document gives the gateway's refusals OpenAI's shape, and no others", () => {
+  const inTheirs = operations.filter(({ text }) => text.includes("/responses/OpenAi"));
+  assert.deepEqual(
+    inTheirs.map(({ path }) => path).toSorted(),
+    ["/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1/models/{model}"],
+  );
+  for (const { name, text } of inTheirs) {
+    assert.ok(!/\/responses\/(?!OpenAi)/.test(text), `${name} answers a problem document`);
   }
 });

@@ -8,7 +8,8 @@ import { app } from "../../../src/app.ts";
 import { readEnv } from "../../../src/env.ts";
 import { services } from "../../../src/services.ts";
 
-export type Knock = { name: string; path: string; headers: Record<string, string> };
+/** With a body it is sent as JSON. */
+export type Knock = { name: string; path: string; headers: Record<string, string>; body?: string };
 export type Order = { variables: Record<string, string>; knocks: Knock[]; pauseMs: number };
 /** How often each was asked with, what was answered, and when the last that was taken was asked. */
 export type Tally = { statuses: Record<string, number>; lastTakenMs: number };
@@ -27,11 +28,12 @@ async function front({ variables }: Order) {
     trustForwardedFor: false,
   });
   const remoteAddr = { transport: "tcp", hostname: "198.51.100.1", port: 4_711 };
-  const ask = async ({ name, path, headers }: Knock, into: Record<string, Tally>) => {
+  const requestOf = ({ path, headers, body }: Knock) =>
+    new Request(env.PUBLIC_URL + path, body ? { method: "POST", headers, body } : { headers });
+  const ask = async (knock: Knock, into: Record<string, Tally>) => {
+    const { name } = knock;
     const askedMs = Date.now();
-    const answer = await hono.fetch(new Request(env.PUBLIC_URL + path, { headers }), {
-      remoteAddr,
-    });
+    const answer = await hono.fetch(requestOf(knock), { remoteAddr });
     await answer.body?.cancel();
     const tally = into[name] ??= { statuses: {}, lastTakenMs: 0 };
     tally.statuses[answer.status] = (tally.statuses[answer.status] ?? 0) + 1;

@@ -1,0 +1,157 @@
+/**
+ * The OpenAI-compatible gateway: any OpenAI client, unchanged, with a team's key. What is not known
+ * here is passed on as it came, in both directions.
+ */
+import type { Context, Env, Hono } from "hono";
+import type { ContentfulStatusCode } from "hono/utils/http-status";
+import { z } from "zod";
+import type { TenantCtx } from "../src/context.ts";
+import { Fault, invalid, notFound } from "../src/errors.ts";
+import type { Endpoint } from "../src/teams/admission.ts";
+import { converse } from "../src/teams/conversations.ts";
+import { effectiveOf } from "../src/teams/effective.ts";
+import { type Chatting, type Exchange, exchange } from "../src/teams/gateway/exchanges.ts";
+import { modelsOf } from "../src/teams/gateway/models.ts";
+import { MAX_REQUEST_BYTES, readRequest } from "../src/teams/gateway/requests.ts";
+import { takeRate } from "../src/teams/rates.ts";
+import { readBytes, requireJson } from "./json.ts";
+import { openAiErrorOf, quotaHeaders, rateHeaders, upstreamRefusal } from "./openai_errors.ts";
+import type { CtxHost } from "./proxy.ts";
+import { allowOf } from "./rest.ts";
+import { enter } from "./trpc.ts";
+
+type Entered = { ctx: TenantCtx; chatting: Chatting; headers: Record<string, string> };
+
+/** Who asks, as a team. Throws Unauthorized, Forbidden, RateExceeded. */
+async function entered<E extends Env>(c: Context<E>, host: CtxHost<E>): Promise<Entered> {
+  const ctx = enter(await host.context(c), "chat.send");
+  const team = ctx.principal?.team;
+  if (!team) {
+    throw new Fault("Forbidden", "key.no_team", "Send a team's key: this one is a person's");
+  }
+  const { effective } = await effectiveOf(ctx, team.id);
+  const judged = takeRate(ctx, team.id, effective);
+  const chatting = { teamId: team.id, apiKeyId: ctx.actor.id, effective };
+  return { ctx, chatting, headers: rateHeaders({ judged }) };
+}
+
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+async function textOf(request: Request): Promise<string> {
+  // Plain HTTP clients leave it out; one that says something else means something else.
+  const type = request.headers.get("content-type");
+  if (type !== null) requireJson(type);
+  try {
+    return decoder.decode(await readBytes(request, MAX_REQUEST_BYTES));
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new Fault("ValidationError", "body.malformed", "The body is not UTF-8");
+  }
+}
+
+/** Opts a client that keeps nothing into a conversation that is kept here. */
+const SESSION_USER = "x-session-user";
+
+function userOf(header: string): string {
+  const { success, data } = z.string().trim().min(1).max(255).regex(/^\P{Cc}+$/u).safeParse(header);
+  if (success) return data;
+  throw invalid("X-Session-User", "Give the user's id in at most 255 characters");
+}
+
+/** Nobody reads it; 499 is what servers note for a client that did not wait. */
+const gone = () => new Response(null, { status: 499 });
+
+const isStatus = (status: number): status is ContentfulStatusCode => status >= 200 && status < 600;
+
+/** The exchange as an answer: its body as it came, unless it tells of what lies behind us. */
+function answered(c: Context, it: Exchange, headers: Record<string, string>): Response {
+  const text = it.status >= 300 && it.body instanceof Uint8Array ? decoder.decode(it.body) : "";
+  const refusal = it.status < 300 ? null : upstreamRefusal(it.status, text);
+  const status = refusal?.status ?? it.status;
+  const known = isStatus(status) ? status : 502;
+  const all: Record<string, string> = {
+    ...headers,
+    ...quotaHeaders(it.quota),
+    "cache-control": "no-store",
+    "x-model": it.model,
+  };
+  if (refusal) all["x-should-retry"] = String(refusal.mayHelp);
+  if (it.retryAfter && refusal?.mayHelp) all["retry-after"] = it.retryAfter;
+  if (refusal?.body) return c.json(refusal.body, known, all);
+  return c.newResponse(it.body, known, { ...all, "content-type": it.contentType });
+}
+
+/** Mounts `/v1/chat/completions`, `/v1/embeddings` and `/v1/models`; the rest of `/v1` answers 404. */
+export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void {
+  const failed = (c: Context<E>, error: unknown, more: Record<string, string> = {}) => {
+    // Nothing of ours broke: it ended because its client left.
+    if (c.req.raw.signal.aborted && !(error instanceof Fault)) return gone();
+    const { status, body, headers } = openAiErrorOf(
+      error,
+      host.requestId(c),
+      c.req.header("user-agent"),
+    );
+    if (status === 500) host.report(error, c);
+    return c.json(body, isStatus(status) ? status : 500, { ...more, ...headers });
+  };
+  const guarded =
+    (work: (c: Context<E>, it: Entered) => Promise<Response>) =>
+    async (c: Context<E>): Promise<Response> => {
+      let headers: Record<string, string> = {};
+      try {
+        const it = await entered(c, host);
+        headers = it.headers;
+        return await work(c, it);
+      } catch (error) {
+        return failed(c, error, headers);
+      }
+    };
+  const passed = (endpoint: Endpoint) =>
+    guarded(async (c, { ctx, chatting, headers }) => {
+      const text = await textOf(c.req.raw);
+      const request = readRequest(endpoint, text, chatting.effective);
+      const { signal } = c.req.raw;
+      const sessionUser = c.req.header(SESSION_USER);
+      if (sessionUser === undefined || endpoint === "embeddings") {
+        const { userId } = request;
+        return answered(c, await exchange(ctx, chatting, request, { signal, userId }), headers);
+      }
+      const speaker = { platform: chatting.effective.platformName, userId: userOf(sessionUser) };
+      const it = await converse(ctx, chatting, speaker, request, signal);
+      return answered(c, it, { ...headers, "x-session-id": it.sessionId });
+    });
+  const routes: [string, "GET" | "POST", (c: Context<E>) => Promise<Response>][] = [
+    ["/v1/chat/completions", "POST", passed("chat.completions")],
+    ["/v1/embeddings", "POST", passed("embeddings")],
+    [
+      "/v1/models",
+      "GET",
+      guarded(async (c, { ctx, chatting, headers }) =>
+        c.json({ object: "list", data: await modelsOf(ctx, chatting.effective) }, 200, headers)
+      ),
+    ],
+    [
+      "/v1/models/:model{.+}",
+      "GET",
+      guarded(async (c, { ctx, chatting, headers }) => {
+        const wanted = c.req.param("model");
+        const model = (await modelsOf(ctx, chatting.effective)).find(({ id }) => id === wanted);
+        if (!model) throw notFound("model");
+        return c.json(model, 200, headers);
+      }),
+    ],
+  ];
+  for (const [path, method, handler] of routes) {
+    app.on(method, path, handler);
+    app.all(path, (c) => {
+      c.header("Allow", allowOf([method]));
+      if (c.req.method === "OPTIONS") return c.body(null, 204);
+      const message = `This path takes ${allowOf([method])}`;
+      return failed(c, new Fault("MethodNotAllowed", "method.not_allowed", message));
+    });
+  }
+  app.all("/v1/*", async (c, next) => {
+    if (c.req.path.startsWith("/v1/admin/")) return await next();
+    return failed(c, new Fault("NotFound", "path.not_found", "There is nothing here"));
+  });
+}

@@ -1,0 +1,148 @@
+/** How a failure leaves the gateway: in OpenAI's shape, with the headers its clients act on. */
+import { type FaultCode, faults } from "../src/errors.ts";
+import { limitHeaders } from "../src/limits/headers.ts";
+import { type Quota, QuotaExceeded } from "../src/teams/admission.ts";
+import { isTheirs, UpstreamFailed } from "../src/teams/gateway/upstream_calls.ts";
+import { RateExceeded } from "../src/teams/rates.ts";
+import { faultOf, problemOf } from "./problems.ts";
+
+type Kind = { type: string; code: string };
+
+/** The types and codes OpenAI's own answers use, where there is one. */
+const kinds: Partial<Record<FaultCode, Kind>> = {
+  Unauthorized: { type: "invalid_request_error", code: "invalid_api_key" },
+  Forbidden: { type: "permission_error", code: "forbidden" },
+  ModelNotAllowed: { type: "invalid_request_error", code: "model_not_allowed" },
+  SessionNotYours: { type: "permission_error", code: "session_not_yours" },
+  NotFound: { type: "invalid_request_error", code: "not_found" },
+  MethodNotAllowed: { type: "invalid_request_error", code: "method_not_allowed" },
+  PayloadTooLarge: { type: "invalid_request_error", code: "request_too_large" },
+  QuotaExceeded: { type: "insufficient_quota", code: "insufficient_quota" },
+  RateLimited: { type: "requests", code: "rate_limit_exceeded" },
+  Conflict: { type: "invalid_request_error", code: "conflict" },
+};
+const server = { type: "server_error" };
+
+export type OpenAiError = {
+  error: { message: string; type: string; param: string | null; code: string };
+};
+
+/** Clients that ask again after every 429, whatever `x-should-retry` says. */
+const isDeaf = (userAgent: string) => userAgent.includes("ai-sdk");
+
+/**
+ * Status, body and headers. `x-should-retry` is what OpenAI's clients obey: a quota that is used up is
+ * over at midnight and not in a second. Clients that do not know it are told so with a 403.
+ */
+export function openAiErrorOf(
+  error: unknown,
+  requestId: string,
+  userAgent = "",
+): { status: number; body: OpenAiError; headers: Record<string, string> } {
+  const { status: usual, body, headers } = problemOf(error, requestId);
+  const fault = faultOf(error);
+  const status = fault?.code === "QuotaExceeded" && isDeaf(userAgent) ? 403 : usual;
+  const kind = (fault && kinds[fault.code]) ??
+    (status < 500
+      ? { type: "invalid_request_error", code: body.reason }
+      : { ...server, code: body.reason });
+  const mayHelp = status === 429 ? fault?.code === "RateLimited" : status === 409 || status >= 500;
+  return {
+    status,
+    body: {
+      error: {
+        message: body.detail,
+        type: kind.type,
+        param: fault?.more.fields?.[0]?.field ?? null,
+        code: kind.code,
+      },
+    },
+    headers: {
+      ...headers,
+      ...hasQuota(fault) ? quotaHeaders(fault.quota) : {},
+      ...fault instanceof RateExceeded ? rateHeaders(fault) : {},
+      "content-type": "application/json; charset=utf-8",
+      "x-should-retry": String(mayHelp),
+    },
+  };
+}
+
+const hasQuota = (fault: unknown): fault is { quota: Quota } =>
+  fault instanceof QuotaExceeded || (fault instanceof UpstreamFailed && fault.quota !== null);
+
+/** What is left of the team's quotas; nothing of one that has no end. */
+export function quotaHeaders({ day, month }: Quota): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const [name, { limit, remaining, endsAt }] of Object.entries({ day, month })) {
+    if (limit === null) continue;
+    headers[`x-quota-limit-${name}`] = String(limit);
+    headers[`x-quota-remaining-${name}`] = String(remaining);
+    headers[`x-quota-reset-${name}`] = endsAt.toISOString();
+  }
+  return headers;
+}
+
+/** The team's rate, as the house says it and as OpenAI does. */
+export const rateHeaders = ({ judged }: Pick<RateExceeded, "judged">): Record<string, string> => ({
+  ...limitHeaders([judged]),
+  "x-ratelimit-limit-requests": String(judged.limit.max),
+  "x-ratelimit-remaining-requests": String(judged.verdict.remaining),
+  "x-ratelimit-reset-requests": `${judged.verdict.resetSeconds}s`,
+});
+
+type Refusal = { status: number; body: OpenAiError | null; mayHelp: boolean };
+
+/**
+ * What an upstream's own refusal becomes: what is between us and it is none of the client's business,
+ * what is about the request goes on as it came, in OpenAI's shape at least. A null body is its own.
+ */
+export function upstreamRefusal(status: number, text: string): Refusal {
+  const told = parsed(text);
+  if (isTheirs(status)) {
+    if (isObject(told) && isObject(told.error) && typeof told.error.message === "string") {
+      return { status, body: null, mayHelp: false };
+    }
+    const message = saidBy(told) ?? "The model's provider refused the request";
+    const type = "invalid_request_error";
+    const error = { message, type, param: null, code: "upstream_refused" };
+    return { status, body: { error }, mayHelp: false };
+  }
+  const said = (status: number, message: string, code: string, mayHelp = false): Refusal => ({
+    status,
+    body: { error: { message, ...server, param: null, code } },
+    mayHelp,
+  });
+  if (status === 401 || status === 403) {
+    return said(502, "The model's provider does not accept us: its key is wrong", "upstream_auth");
+  }
+  if (status === 402 || (status === 429 && isUsedUp(told))) {
+    return said(502, "What was paid the model's provider is used up", "upstream_quota");
+  }
+  if (status === 404) return said(502, "The provider does not know the model", "upstream_model");
+  if (status === 429) {
+    return said(503, "The model's provider is busy: try again shortly", "upstream_busy", true);
+  }
+  return said(502, `${faults.ProviderError.title}: ${status}`, "upstream_error", status >= 500);
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null;
+
+/** Where others than OpenAI put their sentence: FastAPI in `detail`, Ollama in `error`, vLLM in `message`. */
+function saidBy(told: unknown): string | null {
+  if (!isObject(told)) return null;
+  const said = [told.error, told.message, told.detail].find((text) => typeof text === "string");
+  return typeof said === "string" ? said.slice(0, 1_000) : null;
+}
+
+/** OpenAI says with the same status that one is too fast and that one's money is spent. */
+const isUsedUp = (told: unknown) =>
+  isObject(told) && isObject(told.error) && told.error.code === "insufficient_quota";

@@ -1,0 +1,237 @@
+/**
+ * Admission: a request is let in by one statement that holds the team's quotas whole, and settled once
+ * by another that writes its usage row, the counters and the day's sums. What was let in and is never
+ * settled, since its process ended, is settled at the floor when its lease is over.
+ */
+import { sql } from "drizzle-orm";
+import { v7 } from "uuid";
+import type { Database } from "../../db/client.ts";
+import type { endpoints, outcomes, usageSources } from "../../db/schema/teams.ts";
+import { type Batcher, batcher } from "../batches.ts";
+import type { Services, TenantCtx } from "../context.ts";
+import { Fault, notFound } from "../errors.ts";
+import { told } from "../log.ts";
+import { backoff } from "../retries.ts";
+
+export type Endpoint = typeof endpoints[number];
+export type Outcome = typeof outcomes[number];
+export type UsageSource = typeof usageSources[number];
+
+/** What asks to be let in. `leaseSeconds`: after that it is taken for lost. */
+export type Asked = {
+  teamId: string;
+  apiKeyId: string | null;
+  sessionId: string | null;
+  userId: string | null;
+  endpoint: Endpoint;
+  model: string;
+  /** Counted from what is sent: what it costs at least. */
+  inputTokens: number;
+  leaseSeconds: number;
+};
+
+export type Period = { limit: number | null; remaining: number | null; endsAt: Date };
+export type Quota = { day: Period; month: Period };
+/** `overAtMs`: when it is taken for lost, by this process' own clock. */
+export type Lease = { id: string; quota: Quota; overAtMs: number };
+
+/** What a request came to. */
+export type Settlement = {
+  model: string;
+  outcome: Outcome;
+  /** The upstream's last; null when none answered. */
+  status: number | null;
+  attempts: number;
+  /** Null: what was counted when it was let in. */
+  inputTokens: number | null;
+  outputTokens: number;
+  source: UsageSource;
+  /** Null: nobody saw its end. */
+  latencyMs: number | null;
+  firstByteMs: number | null;
+  isStreamed: boolean;
+};
+
+/** A quota that is used up: told apart from a rate, which is over in a minute. */
+export class QuotaExceeded extends Fault {
+  constructor(readonly period: "day" | "month", readonly quota: Quota, now: Date) {
+    const { limit, endsAt } = quota[period];
+    super(
+      "QuotaExceeded",
+      `quota.${period}_used_up`,
+      `The team's quota of ${limit} requests a ${period} is used up until ${endsAt.toISOString()}`,
+      { retryAfterSeconds: Math.max(1, Math.ceil((endsAt.getTime() - now.getTime()) / 1_000)) },
+    );
+  }
+}
+
+type Row = Record<string, unknown>;
+type Settling = { tenantId: string; lease: string; settlement: Settlement };
+type Desk = {
+  admit: Batcher<Row, Row>;
+  settle: Batcher<Settling, true>;
+  /** Settlements that are not written yet. */
+  unwritten: Set<Promise<void>>;
+};
+
+/** One desk for a database, so that requests at the same moment share a round trip. */
+const desks = new WeakMap<Database, Desk>();
+
+const MOST = 200;
+/** Nobody's fault who asked: the database is away, or too much goes on there. */
+const isAway = (error: unknown) => error instanceof Fault && error.code === "Unavailable";
+
+function deskOf({ database }: Pick<Services, "database">): Desk {
+  const known = desks.get(database);
+  if (known) return known;
+  const admit = batcher<Row, Row>(async (items) => {
+    const asked = JSON.stringify(items.map((item, place) => ({ ...item, place })));
+    const rows = await database.query(sql`select * from chat_admit(${asked}::jsonb)`);
+    const byPlace = new Map(rows.map((row) => [Number(row.place), row]));
+    return items.map((_, place) => byPlace.get(place) ?? { verdict: "no_team" });
+  }, { most: MOST, lanes: 2, isEverybodys: isAway });
+  const settle = batcher<Settling, true>(async (items) => {
+    const done = JSON.stringify(items.map(rowOf));
+    await database.query(sql`select chat_settle(${done}::jsonb)`);
+    return items.map(() => true);
+  }, { most: MOST, lanes: 1, isEverybodys: isAway });
+  const desk = { admit, settle, unwritten: new Set<Promise<void>>() };
+  desks.set(database, desk);
+  return desk;
+}
+
+const wholeMs = (ms: number | null) => ms === null ? null : Math.round(ms);
+const rowOf = ({ tenantId, lease, settlement: s }: Settling): Row => ({
+  tenant: tenantId,
+  lease,
+  model: s.model,
+  outcome: s.outcome,
+  status: s.status,
+  attempts: s.attempts,
+  input: s.inputTokens,
+  output: s.outputTokens,
+  source: s.source,
+  latency: wholeMs(s.latencyMs),
+  first_byte: wholeMs(s.firstByteMs),
+  streamed: s.isStreamed,
+});
+
+const numberOf = (value: unknown) => value === null || value === undefined ? null : Number(value);
+
+const quotaOf = (row: Row): Quota => ({
+  day: {
+    limit: numberOf(row.day_quota),
+    remaining: numberOf(row.day_left),
+    endsAt: new Date(String(row.day_ends)),
+  },
+  month: {
+    limit: numberOf(row.month_quota),
+    remaining: numberOf(row.month_left),
+    endsAt: new Date(String(row.month_ends)),
+  },
+});
+
+/**
+ * Lets a request in, in one round trip that others may share. Throws QuotaExceeded, NotFound for a
+ * team that is not (active), Unauthorized for a key that was revoked a moment ago.
+ */
+export async function admit(ctx: TenantCtx, asked: Asked): Promise<Lease> {
+  const id = v7();
+  const overAtMs = performance.now() + asked.leaseSeconds * 1_000;
+  const row = await deskOf(ctx).admit.ask({
+    tenant: ctx.tenantId,
+    team: asked.teamId,
+    key: asked.apiKeyId,
+    lease: id,
+    session: asked.sessionId,
+    user: asked.userId,
+    endpoint: asked.endpoint,
+    model: asked.model,
+    tokens: asked.inputTokens,
+    request: ctx.requestId,
+    seconds: asked.leaseSeconds,
+  });
+  const { verdict } = row;
+  if (verdict === "admitted") return { id, quota: quotaOf(row), overAtMs };
+  if (verdict === "day" || verdict === "month") {
+    throw new QuotaExceeded(verdict, quotaOf(row), ctx.now());
+  }
+  if (verdict === "no_key") {
+    throw new Fault("Unauthorized", "principal.refused", "This key does not hold (any more)");
+  }
+  throw notFound("team");
+}
+
+const LONGEST_PAUSE = 8;
+
+/**
+ * Settles a lease, off the caller's path, however long the database is away. What cannot be settled
+ * before its lease is over is settled at the floor then.
+ */
+export function settle(ctx: TenantCtx, lease: Lease, settlement: Settlement): void {
+  const { settle, unwritten } = deskOf(ctx);
+  const item = { tenantId: ctx.tenantId, lease: lease.id, settlement };
+  const write = async () => {
+    for (let tries = 5;; tries++) {
+      try {
+        return void await settle.ask(item);
+      } catch (error) {
+        if (isAway(error) && performance.now() < lease.overAtMs) {
+          await backoff(Math.min(tries, LONGEST_PAUSE));
+          continue;
+        }
+        return ctx.log("error", "not settled", { lease: lease.id, error: told(error) });
+      }
+    }
+  };
+  const writing = write().finally(() => unwritten.delete(writing));
+  unwritten.add(writing);
+}
+
+/** Resolves when every settlement of this process is written. */
+export async function settled(services: Pick<Services, "database">): Promise<void> {
+  const { unwritten } = deskOf(services);
+  while (unwritten.size > 0) await Promise.all(unwritten);
+}
+
+const SWEEP = 500;
+const floor: Omit<Settlement, "model"> = {
+  outcome: "lost",
+  status: null,
+  attempts: 0,
+  inputTokens: null,
+  outputTokens: 0,
+  source: "input_floor",
+  latencyMs: null,
+  firstByteMs: null,
+  isStreamed: false,
+};
+
+/**
+ * Settles every lease that is over, whosever it was; answers how many. Any number of processes may.
+ * One that cannot be settled stays, and keeps no other from it.
+ */
+export async function settleExpired(services: Pick<Services, "database" | "log">): Promise<number> {
+  const { settle } = deskOf(services);
+  let all = 0;
+  let failed = 0;
+  for (let found = SWEEP; found === SWEEP;) {
+    const over = await services.database.query(
+      sql`select * from chat_expired(${SWEEP}, ${failed})`,
+    );
+    found = over.length;
+    const done = await Promise.allSettled(over.map(({ tenant_id, id, model }) =>
+      settle.ask({
+        tenantId: String(tenant_id),
+        lease: String(id),
+        settlement: { ...floor, model: String(model) },
+      })
+    ));
+    const errors = done.flatMap((one) => one.status === "rejected" ? [one.reason] : []);
+    const [error] = errors;
+    if (error) services.log("error", "not settled", { leases: errors.length, error: told(error) });
+    failed += errors.length;
+    all += found - errors.length;
+  }
+  return all;
+}

@@ -1,0 +1,220 @@
+/**
+ * An upstream's event stream on its way to the client: each event goes on the moment it is whole, byte
+ * for byte. Looked at on the way are the usage, which is kept back where nobody asked for it, and the
+ * end, which is always said: an error in OpenAI's shape where it broke, then `[DONE]`.
+ */
+import { type Said, saidIn, type Usage, usageOf } from "./usages.ts";
+
+export type StreamEnd = {
+  how: "whole" | "aborted" | "cut";
+  usage: Usage | null;
+  /** What was put out so far. */
+  said: () => Said;
+};
+
+type Options = {
+  wantsUsage: boolean;
+  /** Called once, at the end, whoever made it. */
+  ended: (end: StreamEnd) => void;
+  /** Told once, with the first event. */
+  began: () => void;
+  requestId: string;
+  /** Ends it from outside, read on or not. */
+  stop: AbortSignal;
+  /** Whether that is because the client went away. */
+  hasLeft: () => boolean;
+  /** An upstream's error as it may be shown. */
+  clean: (text: string) => string;
+};
+
+const DONE = "data: [DONE]\n\n";
+const NEWLINE = 10;
+const MOST_KEPT = 32 * 1024 * 1024;
+const encoder = new TextEncoder();
+
+/** Behind the last whole event of a text. */
+function wholeUntil(text: string): number {
+  const [plain, crlf] = [text.lastIndexOf("\n\n"), text.lastIndexOf("\n\r\n")];
+  return Math.max(plain < 0 ? 0 : plain + 2, crlf < 0 ? 0 : crlf + 3);
+}
+
+const eventsOf = (text: string) => text.match(/[^]*?(?:\r?\n){2}/g) ?? [];
+
+const dataOf = (event: string) =>
+  event.split(/\r?\n/).filter((line) => line.startsWith("data:"))
+    .map((line) => line.slice(line.charAt(5) === " " ? 6 : 5)).join("\n");
+
+function jsonOf(event: string): unknown {
+  try {
+    return JSON.parse(dataOf(event));
+  } catch {
+    return null;
+  }
+}
+
+/** The error event of a stream that broke off. */
+export const brokenEvent = (requestId: string) =>
+  `data: ${
+    JSON.stringify({
+      error: {
+        message: `The model broke off its answer; when you ask about it, quote ${requestId}`,
+        type: "server_error",
+        param: null,
+        code: "upstream_cut",
+      },
+    })
+  }\n\n`;
+
+/** The first choice's text as it comes, of a stream as the client gets it. */
+export async function* deltasOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  let rest = "";
+  for await (const text of body.pipeThrough(new TextDecoderStream())) {
+    rest += text;
+    const until = wholeUntil(rest);
+    for (const event of eventsOf(rest.slice(0, until))) {
+      const content = saidIn(jsonOf(event)).text;
+      if (content !== "") yield content;
+    }
+    rest = rest.slice(until);
+  }
+}
+
+type Seen = { usage: Usage | null; isDone: boolean; isFailed: boolean; kept: string };
+
+const mayTell = (text: string) =>
+  text.includes('"usage"') || text.includes("[DONE]") || text.includes('"error"');
+
+/** What of these events goes on, nothing behind the end; what they tell is noted in `seen`. */
+function passed(whole: string, seen: Seen, { wantsUsage, clean }: Options): string {
+  const keep = (text: string) => {
+    if (seen.kept.length < MOST_KEPT) seen.kept += text;
+    return text;
+  };
+  if (!mayTell(whole)) return keep(whole);
+  return eventsOf(whole).map((event) => {
+    if (seen.isDone) return "";
+    keep(event);
+    if (!mayTell(event)) return event;
+    if (dataOf(event) === "[DONE]") seen.isDone = true;
+    const value = jsonOf(event);
+    if (typeof value !== "object" || value === null) return event;
+    if ("error" in value && value.error) {
+      seen.isFailed = true;
+      return clean(event);
+    }
+    const usage = "usage" in value ? usageOf(value.usage) : null;
+    if (!usage) return event;
+    seen.usage = usage;
+    const isOnlyUsage = "choices" in value && Array.isArray(value.choices) &&
+      value.choices.length === 0;
+    return wantsUsage || !isOnlyUsage ? event : "";
+  }).join("");
+}
+
+function saidSoFar({ kept }: Seen): Said {
+  const parts = eventsOf(kept).map((event) => saidIn(jsonOf(event)));
+  return {
+    text: parts.map(({ text }) => text).join(""),
+    all: parts.map(({ all }) => all).join(""),
+    isFinished: parts.some(({ isFinished }) => isFinished),
+  };
+}
+
+/** Reads events, as many as are whole at a time. */
+function wholeEvents(reader: ReadableStreamDefaultReader<Uint8Array>) {
+  const decoder = new TextDecoder();
+  let rest = "";
+  return {
+    /** What stood behind the last of them. */
+    rest: () => rest,
+    /** `same`: their bytes as they came, where those are nothing else. Null: there are no more. */
+    async next(): Promise<{ text: string; same: Uint8Array | null } | null> {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return null;
+        const before = rest;
+        const all = before + decoder.decode(value, { stream: true });
+        const until = wholeUntil(all);
+        rest = all.slice(until);
+        if (until === 0) continue;
+        // Half a letter, too, would be something else.
+        const isSame = before === "" && rest === "" && value.at(-1) === NEWLINE;
+        return { text: all.slice(0, until), same: isSame ? value : null };
+      }
+    },
+  };
+}
+
+const LAST_WORDS_MS = 1_000;
+
+/** Lets the upstream end its answer, so that its connection is kept; not for long. */
+async function seeOut(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
+  const leave = () => reader.cancel().catch(() => {});
+  const timer = setTimeout(leave, LAST_WORDS_MS);
+  await reader.read().catch(() => {});
+  clearTimeout(timer);
+  await leave();
+}
+
+/** The stream as the client gets it. Cancelling it ends the upstream's. */
+export function tapped(upstream: ReadableStream<Uint8Array>, o: Options) {
+  const reader = upstream.getReader();
+  const events = wholeEvents(reader);
+  const seen: Seen = { usage: null, isDone: false, isFailed: false, kept: "" };
+  let [hasBegun, hasEnded, isCancelled] = [false, false, false];
+
+  const leave = () => reader.cancel().catch(() => {});
+  const stopped = () => {
+    end(o.hasLeft() ? "aborted" : "cut");
+    void leave();
+  };
+
+  function end(how: StreamEnd["how"]) {
+    if (hasEnded) return;
+    hasEnded = true;
+    o.stop.removeEventListener("abort", stopped);
+    o.ended({ how, usage: seen.usage, said: () => saidSoFar(seen) });
+  }
+
+  /** What is still to be said when the upstream has said all it will. */
+  function closing(): string {
+    const rest = events.rest();
+    const last = rest === "" ? "" : passed(`${rest}\n\n`, seen, o);
+    const isWhole = !seen.isFailed && (seen.isDone || saidSoFar(seen).isFinished);
+    end(isWhole ? "whole" : "cut");
+    const error = isWhole || seen.isFailed ? "" : brokenEvent(o.requestId);
+    return last + error + (seen.isDone ? "" : DONE);
+  }
+
+  /** The next bytes that go on; null when there are no more. */
+  async function next(): Promise<Uint8Array | null> {
+    for (let it = await events.next(); it; it = await events.next()) {
+      if (!hasBegun) o.began();
+      hasBegun = true;
+      const on = passed(it.text, seen, o);
+      if (on !== "") return on === it.text && it.same ? it.same : encoder.encode(on);
+    }
+    return null;
+  }
+
+  if (o.stop.aborted) stopped();
+  else o.stop.addEventListener("abort", stopped, { once: true });
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const bytes = await next().catch(() => null);
+      if (isCancelled) return;
+      if (bytes) controller.enqueue(bytes);
+      if (bytes && !seen.isDone) return;
+      const last = bytes ? "" : closing();
+      if (last !== "") controller.enqueue(encoder.encode(last));
+      end(seen.isFailed ? "cut" : "whole"); // Clients wait for the end and not for `[DONE]` alone.
+      controller.close();
+      await seeOut(reader);
+    },
+    async cancel() {
+      isCancelled = true;
+      end("aborted");
+      await leave();
+    },
+  }, { highWaterMark: 0 });
+}

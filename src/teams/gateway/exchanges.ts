@@ -1,0 +1,269 @@
+/** One request of a team from admission to settlement: let in, sent on, passed back, settled once. */
+import type { Database } from "../../../db/client.ts";
+import type { Services, TenantCtx } from "../../context.ts";
+import { Fault } from "../../errors.ts";
+import { admit, type Lease, type Outcome, type Quota, settle, settled } from "../admission.ts";
+import type { Effective } from "../effective.ts";
+import { type StreamEnd, tapped } from "./event_streams.ts";
+import type { ChatRequest } from "./requests.ts";
+import { type Route, routesOf } from "./routes.ts";
+import { type Called, callUpstreams, LATE, NO_ANSWER, UpstreamFailed } from "./upstream_calls.ts";
+import { countedOf, type Said, saidIn, type Usage, usageOf } from "./usages.ts";
+
+/** Who chats: a team, with one of its keys or as somebody of its tenant. */
+export type Chatting = { teamId: string; apiKeyId: string | null; effective: Effective };
+
+export type Place = {
+  signal: AbortSignal;
+  sessionId?: string | null;
+  userId?: string | null;
+};
+
+/** How it ended, for who keeps the conversation. */
+export type Ended = { outcome: Outcome; model: string; said: () => Said };
+
+export type Exchange = {
+  quota: Quota;
+  model: string;
+  status: number;
+  contentType: string;
+  /** The upstream's `Retry-After`. */
+  retryAfter: string | null;
+  body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>;
+  ended: Promise<Ended>;
+};
+
+const GRACE_SECONDS = 15;
+const LONGEST_MS = 900_000;
+
+/** The longest an answer may take in all; the lease lasts a little longer. */
+function answerWithinMs(routes: readonly Route[]): number {
+  const waits = routes.map(({ upstream }) => upstream.maxAttempts * (upstream.timeoutMs + 2_000));
+  const reads = Math.max(...routes.map(({ upstream }) => upstream.idleMs));
+  return Math.min(LONGEST_MS, waits.reduce((sum, ms) => sum + ms, 0) + 10 * reads);
+}
+
+type Course = {
+  ctx: TenantCtx;
+  lease: Lease;
+  request: ChatRequest;
+  beganAt: number;
+  firstByteMs: number | null;
+  ended: PromiseWithResolvers<Ended>;
+  /** The client's leaving. */
+  signal: AbortSignal;
+  /** That, or the end of its time. */
+  stop: AbortSignal;
+  cut: (reason: Fault) => void;
+  /** Nobody waits for either any more. */
+  release: () => void;
+};
+
+/** What is under way in this process. */
+const underWay = new WeakMap<Database, Set<Course>>();
+
+function coursesOf({ database }: Pick<Services, "database">): Set<Course> {
+  const known = underWay.get(database);
+  if (known) return known;
+  const courses = new Set<Course>();
+  underWay.set(database, courses);
+  return courses;
+}
+
+const ending = () =>
+  new Fault("Unavailable", "process.ending", "This process ends: send it again", {
+    retryAfterSeconds: 1,
+  });
+
+/**
+ * Lets what is under way end by itself for so long and then cuts it off, as where an upstream breaks
+ * off. Resolves when all of it is settled.
+ */
+export async function windUp(services: Pick<Services, "database">, withinMs: number) {
+  const courses = coursesOf(services);
+  const timer = setTimeout(() => courses.forEach(({ cut }) => cut(ending())), withinMs);
+  while (courses.size > 0) await Promise.all([...courses].map(({ ended }) => ended.promise));
+  clearTimeout(timer);
+  await settled(services);
+}
+
+type Finish = {
+  outcome: Outcome;
+  route: Route;
+  attempts: number;
+  status: number | null;
+  usage: Usage | null;
+  /** Asked only where nobody told the usage, or a conversation is kept. */
+  said: () => Said;
+};
+
+/** Writes down what it came to, once. */
+function finish(course: Course, { outcome, route, attempts, status, usage, said }: Finish) {
+  const { ctx, lease, request, beganAt, firstByteMs } = course;
+  course.release();
+  coursesOf(ctx).delete(course);
+  settle(ctx, lease, {
+    model: route.model,
+    outcome,
+    status,
+    attempts,
+    ...countedOf(usage, () => said().all),
+    latencyMs: performance.now() - beganAt,
+    firstByteMs,
+    isStreamed: request.isStreamed,
+  });
+  course.ended.resolve({ outcome, said, model: route.model });
+}
+
+const nothing = () => ({ text: "", all: "", isFinished: false });
+const outcomeOf: Record<StreamEnd["how"], Outcome> = {
+  whole: "answered",
+  aborted: "aborted",
+  cut: "cut",
+};
+
+/**
+ * Sends a request on and answers as its upstream does. Throws QuotaExceeded, Unavailable where nobody
+ * serves the model, UpstreamFailed; and what `signal` was aborted with.
+ */
+export async function exchange(
+  ctx: TenantCtx,
+  { teamId, apiKeyId, effective }: Chatting,
+  request: ChatRequest,
+  { signal, sessionId = null, userId = null }: Place,
+): Promise<Exchange> {
+  const routes = await routesOf(ctx, request, effective);
+  const withinMs = answerWithinMs(routes);
+  const beganAt = performance.now();
+  const lease = await admit(ctx, {
+    teamId,
+    apiKeyId,
+    sessionId,
+    userId,
+    endpoint: request.endpoint,
+    model: request.model,
+    inputTokens: request.inputTokens,
+    leaseSeconds: Math.ceil(withinMs / 1_000) + GRACE_SECONDS,
+  });
+  const course: Course = {
+    ctx,
+    lease,
+    request,
+    beganAt,
+    firstByteMs: null,
+    ended: Promise.withResolvers<Ended>(),
+    ...bounded(signal, withinMs),
+  };
+  coursesOf(ctx).add(course);
+  try {
+    const called = await callUpstreams(ctx, routes, request, course.stop);
+    const { response, route } = called;
+    const base = {
+      quota: lease.quota,
+      model: route.model,
+      status: response.status,
+      contentType: response.headers.get("content-type") ?? "application/json",
+      retryAfter: response.headers.get("retry-after"),
+      ended: course.ended.promise,
+    };
+    const isStream = request.isStreamed && response.ok &&
+      base.contentType.startsWith("text/event-stream");
+    if (isStream && response.body) {
+      return { ...base, body: streamed(course, response.body, called) };
+    }
+    return { ...base, body: await whole(course, called) };
+  } catch (error) {
+    throw failed(course, error, routes[0]);
+  }
+}
+
+/** Ends with the client's leaving, and at the latest after so many milliseconds. */
+function bounded(signal: AbortSignal, withinMs: number) {
+  const stop = new AbortController();
+  const abort = () => stop.abort(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { once: true });
+  const timer = setTimeout(() => stop.abort(), withinMs);
+  const release = () => {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", abort);
+  };
+  const cut = (reason: Fault) => stop.abort(reason);
+  return { signal, stop: stop.signal, cut, release };
+}
+
+/** Settles what nobody answered, and says what that is to the caller. */
+function failed(course: Course, error: unknown, first: Route): unknown {
+  const { signal, stop, lease } = course;
+  const isCut = stop.aborted && !signal.aborted;
+  const isLate = isCut && !(stop.reason instanceof Fault);
+  const failure = isLate
+    ? new UpstreamFailed("ProviderTimeout", LATE, first, 1)
+    : error instanceof UpstreamFailed
+    ? error
+    : null;
+  if (failure) failure.quota = lease.quota;
+  finish(course, {
+    outcome: signal.aborted ? "aborted" : "failed",
+    route: failure?.route ?? first,
+    attempts: failure?.attempts ?? 1,
+    status: failure?.status ?? null,
+    usage: null,
+    said: nothing,
+  });
+  return failure ?? (isCut ? stop.reason : error);
+}
+
+const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
+/** What an upstream used that refused: it says so with its status. */
+const unused: Usage = { inputTokens: 0, outputTokens: 0 };
+
+async function whole(course: Course, { response, route, attempts, clean }: Called) {
+  const { ok, status } = response;
+  const refuse = (message: string) =>
+    new UpstreamFailed("ProviderError", message, route, attempts, ok ? status : null);
+  const bytes = new Uint8Array(
+    await response.arrayBuffer().catch(() => {
+      throw refuse("The model broke off its answer");
+    }),
+  );
+  course.firstByteMs = performance.now() - course.beganAt;
+  const value = parsed(bytes);
+  // Some say with a 200 that they failed.
+  if (ok && (!isObject(value) || ("error" in value && value.error))) throw refuse(NO_ANSWER);
+  const usage = isObject(value) && "usage" in value ? usageOf(value.usage) : null;
+  finish(course, {
+    outcome: ok ? "answered" : "failed",
+    route,
+    attempts,
+    status,
+    usage: usage ?? (ok ? null : unused),
+    said: () => saidIn(value),
+  });
+  return ok ? bytes : encoder.encode(clean(decoder.decode(bytes)));
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+function parsed(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(decoder.decode(bytes));
+  } catch {
+    return null;
+  }
+}
+
+function streamed(course: Course, body: ReadableStream<Uint8Array>, called: Called) {
+  const { request, ctx, beganAt, stop, signal } = course;
+  const { route, attempts, clean } = called;
+  return tapped(body, {
+    wantsUsage: request.wantsUsage,
+    requestId: ctx.requestId,
+    stop,
+    hasLeft: () => signal.aborted,
+    clean,
+    began: () => course.firstByteMs = performance.now() - beganAt,
+    ended: ({ how, usage, said }) =>
+      finish(course, { outcome: outcomeOf[how], route, attempts, status: 200, usage, said }),
+  });
+}

@@ -1,0 +1,163 @@
+/** Asks upstreams in turn until one answers: tries again after a pause, then what may stand in for it. */
+import type { TenantCtx } from "../../context.ts";
+import { Fault } from "../../errors.ts";
+import { Refused } from "../../outbound.ts";
+import type { Quota } from "../admission.ts";
+import { type ChatRequest, textFor } from "./requests.ts";
+import { keyOf, type Route } from "./routes.ts";
+
+export type Called = {
+  route: Route;
+  response: Response;
+  attempts: number;
+  /** An error's text without what lies between us and the upstream: its key, its address. */
+  clean: (text: string) => string;
+};
+
+/** Said with how often it was tried, for the usage row. */
+export class UpstreamFailed extends Fault {
+  /** Known once it was let in. */
+  quota: Quota | null = null;
+  constructor(
+    code: "ProviderError" | "ProviderTimeout",
+    message: string,
+    readonly route: Route,
+    readonly attempts: number,
+    readonly status: number | null = null,
+  ) {
+    super(code, code === "ProviderError" ? "upstream.failed" : "upstream.timeout", message);
+  }
+}
+
+export const LATE = "The model did not answer in time";
+export const NO_ANSWER = "What came from the model's provider is no answer";
+
+const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 2_000;
+
+/** The request itself is wrong: no other would answer it differently. */
+export const isTheirs = (status: number) => [400, 413, 422].includes(status);
+/** It may go better in a moment. */
+const isPassing = (status: number) => status === 408 || status === 429 || status >= 500;
+
+/** A model's answer and not, say, a proxy's page. */
+function isAnswer({ ok, headers }: Response): boolean {
+  const type = headers.get("content-type");
+  return ok &&
+    (type === null || /^(application\/([\w.-]+\+)?json|text\/event-stream)\b/i.test(type));
+}
+
+const paths = { "chat.completions": "/chat/completions", embeddings: "/embeddings" } as const;
+
+async function send(ctx: TenantCtx, request: ChatRequest, route: Route, signal: AbortSignal) {
+  const { upstream } = route;
+  const key = await keyOf(ctx, upstream);
+  return await ctx.outbound(upstream.baseUrl + paths[request.endpoint], {
+    method: "POST",
+    headers: {
+      "content-type": "application/json",
+      accept: request.isStreamed ? "text/event-stream" : "application/json",
+      "x-request-id": ctx.requestId,
+      ...key ? { authorization: `Bearer ${key.reveal()}` } : {},
+    },
+    body: textFor(request, route),
+    signal,
+    keepAlive: true,
+    timeoutMs: upstream.timeoutMs,
+    idleMs: upstream.idleMs,
+    maxBytes: MAX_ANSWER_BYTES,
+  });
+}
+
+/** Full jitter, and as long as the upstream asks for if that is bearable. Null: longer than anybody waits. */
+function pauseMs(response: Response | null, tries: number): number | null {
+  const asked = Number(response?.headers.get("retry-after") ?? NaN) * 1_000;
+  if (asked > LONGEST_PAUSE_MS) return null;
+  return Math.max(asked || 0, Math.random() * FIRST_PAUSE_MS * 2 ** tries);
+}
+
+const paused = (ms: number, signal: AbortSignal) =>
+  new Promise<void>((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
+  });
+
+/** What would tell a client where its request went and as whom. */
+async function cleaning(ctx: TenantCtx, { upstream }: Route) {
+  const key = await keyOf(ctx, upstream);
+  const { host, pathname } = new URL(upstream.baseUrl);
+  const telling = [...key ? [key.reveal()] : [], `${host}${pathname.replace(/\/$/, "")}`, host];
+  return (text: string) => telling.reduce((clean, word) => clean.replaceAll(word, "…"), text);
+}
+
+type Tried = { response: Response } | { refused: Refused };
+
+async function attempt(
+  ctx: TenantCtx,
+  request: ChatRequest,
+  route: Route,
+  signal: AbortSignal,
+): Promise<Tried> {
+  signal.throwIfAborted();
+  try {
+    return { response: await send(ctx, request, route, signal) };
+  } catch (error) {
+    if (!(error instanceof Refused) || signal.aborted) throw error;
+    return { refused: error };
+  }
+}
+
+/** The first answer worth passing on: a good one, one about the request itself, or the last there was. */
+export async function callUpstreams(
+  ctx: TenantCtx,
+  routes: readonly [Route, ...Route[]],
+  request: ChatRequest,
+  signal: AbortSignal,
+): Promise<Called> {
+  let attempts = 0;
+  let last: { route: Route; tried: Tried } | null = null;
+  for (const route of routes) {
+    for (let tries = 1; tries <= route.upstream.maxAttempts; tries++) {
+      attempts++;
+      if (last && "response" in last.tried) await last.tried.response.body?.cancel();
+      const tried = await attempt(ctx, request, route, signal);
+      last = { route, tried };
+      const response = "response" in tried ? tried.response : null;
+      if (response && (isAnswer(response) || isTheirs(response.status))) {
+        return { route, response, attempts, clean: await cleaning(ctx, route) };
+      }
+      const isHopeless = response
+        ? !response.ok && !isPassing(response.status)
+        : "refused" in tried && tried.refused.reason !== "unreachable";
+      if (isHopeless || tries === route.upstream.maxAttempts) break;
+      const ms = pauseMs(response, tries);
+      if (ms === null) break;
+      await paused(ms, signal);
+    }
+  }
+  return await lastOf(ctx, last?.route ?? routes[0], last?.tried ?? null, attempts);
+}
+
+/** What it came to where nobody gave a good answer. Throws UpstreamFailed where there was none at all. */
+async function lastOf(ctx: TenantCtx, route: Route, tried: Tried | null, attempts: number) {
+  if (tried && "response" in tried) {
+    const { response } = tried;
+    if (!response.ok) return { route, response, attempts, clean: await cleaning(ctx, route) };
+    await response.body?.cancel();
+    const { status } = response;
+    throw new UpstreamFailed("ProviderError", NO_ANSWER, route, attempts, status);
+  }
+  const isLate = tried?.refused.reason === "timeout";
+  throw new UpstreamFailed(
+    isLate ? "ProviderTimeout" : "ProviderError",
+    isLate ? LATE : "The model could not be reached",
+    route,
+    attempts,
+  );
+}
