@@ -115,6 +115,9 @@ export const users = pgTable("users", {
   email: text(), // Lower case, as it is compared. A service account has none.
   displayName: text().notNull(),
   status: text({ enum: statuses }).notNull().default("active"),
+  isEmailShown: boolean().notNull().default(false), // Somebody has shown that the e-mail is theirs.
+  // Raised when the account may have come into other hands: what was connected before is closed.
+  holderVersion: integer().notNull().default(1),
 }, (t) => [
   primaryKey({ columns: [t.tenantId, t.id] }),
   foreignKey({ columns: [t.tenantId], foreignColumns: [tenants.id] }),

@@ -132,6 +132,7 @@ export const userPlatformBindings = pgTable("user_platform_bindings", {
   refreshLeaseUntil: at(),
   refreshAttempts: integer().notNull().default(0), // Refreshes begun on this version of the token.
   refreshedAt: at(),
+  holderVersion: integer().notNull().default(1), // Usable while it is the user's.
 }, (t) => [
   primaryKey({ columns: [t.tenantId, t.id] }),
   foreignKey({ columns: [t.tenantId, t.ownerUserId], foreignColumns: [users.tenantId, users.id] }),
@@ -164,6 +165,7 @@ export const oauthFlows = pgTable("oauth_flows", {
   scopes: words(),
   failure: text(),
   bindingId: uuid(),
+  holderVersion: integer().notNull().default(1), // The user's when it began.
   expiresAt: at().notNull(),
 }, (t) => [
   primaryKey({ columns: [t.tenantId, t.id] }),

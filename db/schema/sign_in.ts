@@ -122,6 +122,7 @@ export const userIdentities = pgTable("user_identities", {
   identityProviderId: uuid().notNull(),
   subject: text().notNull(),
   lastSignInAt: at().notNull(),
+  isDoubted: boolean().notNull().default(false), // Until the provider names the user's new e-mail.
 }, (t) => [
   primaryKey({ columns: [t.tenantId, t.id] }),
   foreignKey({ columns: [t.tenantId, t.ownerUserId], foreignColumns: [users.tenantId, users.id] }),

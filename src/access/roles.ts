@@ -65,7 +65,11 @@ const auditor = all("tenant", [
 ]);
 
 /** Whoever runs a tenant sees and ends every binding, but uses only their own: a token acts as its person. */
-const personal: readonly Permission[] = ["bindings.token", "bindings.proxy", "sign_in.update"];
+export const personal: readonly Permission[] = [
+  "bindings.token",
+  "bindings.proxy",
+  "sign_in.update",
+];
 const impersonal = (of: readonly Permission[]) => of.filter((p) => !personal.includes(p));
 
 /**

@@ -86,7 +86,10 @@ export async function accept(ctx: Ctx, input: z.infer<typeof Accept>): Promise<U
     await requireStanding(ctx, claimed);
     const { email, systemRole, roleId, groupId } = claimed;
     const { displayName } = input;
-    const user = await admit(ctx, { email, displayName, passwordHash, systemRole, roleId });
+    const user = await admit(ctx, {
+      ...{ email, displayName, passwordHash, systemRole, roleId },
+      isEmailShown: true, // The token came to it.
+    });
     if (groupId) {
       const member = one(
         await ctx.db.insert(groupMembers).values({ tenantId, groupId, ownerUserId: user.id })

@@ -1,19 +1,23 @@
 /**
  * Client access: the networks a tenant's callers, or one key's, must come from; anywhere while there
- * is none. A tenant's list holds for everyone who acts there, people of a tenant above included.
+ * is none. A tenant's list holds for everyone who acts there, people of a tenant above included: so
+ * whoever can shut others out by it must hold all that they hold.
  */
 import { and, desc, eq, inArray, isNull, lt } from "drizzle-orm";
 import { z } from "zod";
 import { apiKeys, clientAccess } from "../../db/schema/access.ts";
 import { baseOf, isWithin, networkText, readNetwork } from "../access/networks.ts";
 import { callerAddress, read, type TenantCtx, transact, type TxCtx } from "../context.ts";
-import { conflict, invalid } from "../errors.ts";
+import { conflict, Fault, invalid } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found } from "../rows.ts";
 import { publish, record } from "../trail.ts";
 import { ownKey } from "./api_keys.ts";
 import { changingAccess } from "./authority.ts";
+import { requireNow } from "./giving.ts";
+import { rightsOverAll } from "./rights.ts";
+import { requireAbove } from "./users.ts";
 
 const MOST_OF_TENANT = 100;
 const MOST_OF_KEY = 20;
@@ -63,6 +67,7 @@ export function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
     await changingAccess(ctx);
     await requireList(ctx, apiKeyId);
     const networks = await networksOf(ctx, apiKeyId);
+    if (networks.length === 0) await requireOverOthers(ctx, apiKeyId);
     requireRoom(networks.length, apiKeyId);
     const [made] = await ctx.db.insert(clientAccess)
       .values({ tenantId: ctx.tenantId, apiKeyId, network, description })
@@ -102,6 +107,27 @@ async function requireList(ctx: TxCtx, apiKeyId: string | null) {
   if (found(rows, "api_key").revokedAt) {
     throw conflict("api_key.revoked", "This key is revoked: it is used from nowhere");
   }
+  await requireLoose(ctx, apiKeyId);
+}
+
+/** A key bound to networks frees neither itself nor one it made: whoever stole it would. */
+async function requireLoose(ctx: TxCtx, apiKeyId: string) {
+  const { type, id } = ctx.actor;
+  if (type === "key" && id !== null && (await networksOf(ctx, id)).length > 0) {
+    throw new Fault(
+      "Forbidden",
+      "client_access.bound_key",
+      "A key bound to networks changes no key's list: leave it to a person",
+    );
+  }
+  const [key] = await ctx.db.select({ ownerUserId: apiKeys.ownerUserId }).from(apiKeys)
+    .where(and(eq(apiKeys.tenantId, ctx.tenantId), eq(apiKeys.id, apiKeyId)));
+  if (key && key.ownerUserId !== ctx.userId) await requireAbove(ctx, key.ownerUserId);
+}
+
+/** A list that begins, or gets shorter, shuts out whoever comes from elsewhere. */
+async function requireOverOthers(ctx: TxCtx, apiKeyId: string | null) {
+  if (apiKeyId === null) await requireNow(ctx, await rightsOverAll(ctx), "network");
 }
 
 async function networksOf(ctx: TxCtx, apiKeyId: string | null): Promise<string[]> {
@@ -137,8 +163,12 @@ export function remove(ctx: TenantCtx, { id }: z.infer<typeof Delete>): Promise<
     const rows = await ctx.db.select(view).from(clientAccess).where(own(ctx, id)).for("update");
     const before = found(rows, "client_access");
     requireMatch(ctx.ifMatch, before);
+    const { apiKeyId } = before;
+    if (apiKeyId !== null) await requireLoose(ctx, apiKeyId);
     await ctx.db.delete(clientAccess).where(own(ctx, id));
-    requireInside(ctx, before.apiKeyId, await networksOf(ctx, before.apiKeyId));
+    const left = await networksOf(ctx, apiKeyId);
+    if (left.length > 0) await requireOverOthers(ctx, apiKeyId);
+    requireInside(ctx, apiKeyId, left);
     await note(ctx, "client_access.deleted", before, null);
   });
 }

@@ -12,6 +12,7 @@ import { post } from "../mailer.ts";
 import { found } from "../rows.ts";
 import { ROOT_TENANT } from "../topics.ts";
 import { moved, publish, record } from "../trail.ts";
+import { showEmail } from "./holders.ts";
 import { slowAsking, slowRedeeming, slowSending } from "./message_limits.ts";
 import { endSessions } from "./user_states.ts";
 import { closeResets, email, ownUser, password } from "./users.ts";
@@ -150,7 +151,8 @@ export async function confirm(
     await closeResets(ctx, userId);
     const sessionsEnded = await endSessions(ctx, userId, "password_reset");
     await moved(ctx, "access");
-    await note(ctx, "password_reset.confirmed", used.id, { userId, sessionsEnded });
+    const shown = await showEmail(ctx, userId);
+    await note(ctx, "password_reset.confirmed", used.id, { userId, ...shown, sessionsEnded });
     if (user.email) {
       post(ctx, {
         to: user.email,

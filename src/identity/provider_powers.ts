@@ -2,11 +2,10 @@
 import { and, eq, inArray, sql } from "drizzle-orm";
 import { ssoFlows, userIdentities } from "../../db/schema/sign_in.ts";
 import type { TxCtx } from "../context.ts";
-import { ROOT_TENANT } from "../topics.ts";
 import type { Rights } from "./authority.ts";
 import { requireToGive } from "./giving.ts";
 import type { Mapping } from "./provider_groups.ts";
-import { grantsOfRole, rightsOfEverybody, rightsOfGroup } from "./rights.ts";
+import { grantsOfRole, rightsOfGroup, rightsOverAll } from "./rights.ts";
 
 export type Powers = {
   issuer: string;
@@ -23,8 +22,9 @@ type Before = ({ id: string } & Powers) | { id: string } | null;
 
 /**
  * Throws Forbidden unless the actor holds all that the provider newly gives: the role of those it
- * creates, the rights of mapped groups, and everything a tenant has where its subjects are users
- * already or may become them by an e-mail. Answers whether it passes into other hands.
+ * creates, the rights of mapped groups, and everything a tenant has where its subjects are users or
+ * may become them. Those it creates count: they may be given anything later, and whoever runs the
+ * issuer is any of them. Answers whether it passes into other hands.
  */
 export async function requirePowers(ctx: TxCtx, before: Before, after: Powers): Promise<boolean> {
   const was = before && "issuer" in before ? before : null;
@@ -47,14 +47,12 @@ export async function requirePowers(ctx: TxCtx, before: Before, after: Powers): 
     rights.push(...await rightsOfGroup(ctx, mapping.groupId));
   }
   await requireToGive(ctx, rights, "mappings");
-  const becomesAnybody = after.linksUsers && (isNew || !was.linksUsers);
+  const links = after.linksUsers && (isNew || !was.linksUsers);
+  const creates = after.createsUsers && (isNew || !was.createsUsers);
   const isSomebody = isNew && before !== null && await hasIdentities(ctx, before.id);
-  if (becomesAnybody || isSomebody) {
-    const highest = tenantId === ROOT_TENANT ? "operator" : "owner";
-    const grants = await grantsOfRole(ctx, { systemRole: highest });
-    // An owner need not hold what others hold where inheritance from here is stopped.
-    const all = [{ tenantId, grants }, ...await rightsOfEverybody(ctx)];
-    await requireToGive(ctx, all, becomesAnybody ? "links_users" : "issuer");
+  if (links || creates || isSomebody) {
+    const field = links ? "links_users" : creates ? "creates_users" : "issuer";
+    await requireToGive(ctx, await rightsOverAll(ctx), field);
   }
   return isHandedOver;
 }

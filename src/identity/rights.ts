@@ -98,8 +98,14 @@ async function rightsBoundTo(ctx: TxCtx, subject: SQL): Promise<Rights[]> {
   }));
 }
 
-/** What anybody of this tenant holds or will hold: what whoever can become any of them comes to hold. */
-export const rightsOfEverybody = (ctx: TxCtx): Promise<Rights[]> => rightsBoundTo(ctx, sql`true`);
+/** What an owner of this tenant holds and whatever else anybody of it does: what it takes to become, or keep out, them all. */
+export async function rightsOverAll(ctx: TxCtx): Promise<Rights[]> {
+  const { tenantId } = ctx;
+  const systemRole = tenantId === ROOT_TENANT ? "operator" : "owner";
+  const grants = await grantsOfRole(ctx, { systemRole });
+  // An owner need not hold what others hold where inheritance from here is stopped.
+  return [{ tenantId, grants }, ...await rightsBoundTo(ctx, sql`true`)];
+}
 
 /** What whoever joins a group comes to hold: the group's own bindings and those of every group it lies in. */
 export const rightsOfGroup = (ctx: TxCtx, groupId: string): Promise<Rights[]> =>

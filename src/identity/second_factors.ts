@@ -9,10 +9,12 @@ import { recoveryCodes } from "../../db/schema/sign_in.ts";
 import { hashRecoveryCode, newRecoveryCode, newTotpSecret, totpUri } from "../access/totp.ts";
 import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
 import { conflict, Fault, notFound } from "../errors.ts";
+import { post } from "../mailer.ts";
 import { found, one } from "../rows.ts";
 import { at } from "../secrets/places.ts";
 import { publish, record } from "../trail.ts";
 import { changingAccess, requireHeld } from "./authority.ts";
+import { closeAccounts, type Ended } from "./holders.ts";
 import {
   code,
   ownWho,
@@ -177,25 +179,44 @@ export const Reset = z.strictObject({ userId: z.uuid("Give the user's id") });
 const onesOwn = () =>
   new Fault("Forbidden", "second_factor.own", "Disable your own with your password and a code");
 
-/** Takes another's second factor out of use, by whoever holds all that they hold: they lost it. */
+/**
+ * Takes another's second factor out of use, by whoever holds all that they hold: they lost it. What
+ * it guarded is closed.
+ */
 export function reset(ctx: TenantCtx, { userId }: z.infer<typeof Reset>) {
   if (ctx.reach === "self") throw notFound("user");
   if (userId === ctx.userId) throw onesOwn();
   const who = { tenantId: ctx.tenantId, userId };
   return transact(ctx, async (ctx) => {
     await changingAccess(ctx);
-    const rows = await ctx.db.select({ sealed: userSecurity.totpSecret }).from(userSecurity)
-      .where(own(who)).for("update");
-    const { sealed } = found(rows, "user");
+    const rows = await ctx.db
+      .select({ sealed: userSecurity.totpSecret, confirmedAt: userSecurity.totpConfirmedAt })
+      .from(userSecurity).where(own(who)).for("update");
+    const { sealed, confirmedAt } = found(rows, "user");
     await requireHeld(ctx, await rightsOfUser(ctx, userId), "user_id");
     if (sealed === null) return;
     await clear(ctx, who);
-    await note(ctx, "second_factor.reset", userId);
+    const ended = confirmedAt ? await closeAccounts(ctx, userId) : null;
+    await note(ctx, "second_factor.reset", userId, ended);
+    if (ended) await tell(ctx, who);
   });
 }
 
-async function note(ctx: TxCtx, action: string, userId: string) {
-  const data = { userId };
+async function tell(ctx: TxCtx, { tenantId, userId }: Who) {
+  const [user] = await ctx.db.select({ email: users.email }).from(users)
+    .where(and(eq(users.tenantId, tenantId), eq(users.id, userId)));
+  if (!user?.email) return;
+  post(ctx, {
+    to: user.email,
+    subject: "Your second factor was taken off",
+    text: "An administrator took your second factor off: your password alone lets you in now.\n" +
+      "You were signed out everywhere, and the accounts you connected stay closed until you " +
+      "connect them again.\n\nIf you did not ask for this, set a new password at once.\n",
+  });
+}
+
+async function note(ctx: TxCtx, action: string, userId: string, ended: Ended | null = null) {
+  const data = { userId, ...ended };
   await record(ctx, {
     action,
     subjectType: "user",

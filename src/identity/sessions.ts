@@ -203,7 +203,14 @@ export function ownUser({ userId }: TenantCtx): string {
 }
 
 /** Why a session ended. */
-export type Reason = "signed_out" | "revoked" | "reused" | "password_changed";
+export type Reason =
+  | "signed_out"
+  | "revoked"
+  | "reused"
+  | "password_changed"
+  | "email_changed"
+  | "email_shown"
+  | "second_factor_reset";
 
 /** Ends one session, and writes that down; nothing when it has ended already. */
 export async function endSession(ctx: TxCtx, id: string, userId: string, revokedFor: Reason) {

@@ -134,16 +134,17 @@ const toldIn = (claims: Awaited<ReturnType<typeof idTokenOf>>, provider: Provide
  */
 async function settle(ctx: TenantCtx, claim: Claim, { subject, words }: Told): Promise<string> {
   const known = await read(ctx, async (ctx) => {
-    const userId = await people.knownUser(ctx, claim.provider.id, subject);
-    if (userId === null) return null;
+    const one = await people.knownUser(ctx, claim.provider.id, subject);
+    if (!one || one.isToShow) return null;
+    const { userId } = one;
     return isNothing(await changeOf(ctx, claim.provider, userId, words)) ? userId : null;
   });
   if (known !== null) return known;
   return await transact(ctx, async (ctx) => {
     await changingAccess(ctx);
     const provider = await usable(ctx, claim);
-    const userId = await people.knownUser(ctx, provider.id, subject) ??
-      await people.welcome(ctx, provider, subject);
+    const one = await people.knownUser(ctx, provider.id, subject);
+    const userId = one ? await people.show(ctx, one) : await people.welcome(ctx, provider, subject);
     await applyChange(ctx, userId, await changeOf(ctx, provider, userId, words));
     return userId;
   });

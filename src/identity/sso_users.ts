@@ -4,12 +4,14 @@
  */
 import { and, eq } from "drizzle-orm";
 import type { IDToken } from "oauth4webapi";
-import { users } from "../../db/schema/identity.ts";
+import { users, userSecurity } from "../../db/schema/identity.ts";
 import { userIdentities as table } from "../../db/schema/sign_in.ts";
 import type { TxCtx } from "../context.ts";
 import { Fault } from "../errors.ts";
+import { post } from "../mailer.ts";
 import { name } from "../words.ts";
 import { isVerifiedDomain } from "./domains.ts";
+import { type Ended, showEmail } from "./holders.ts";
 import { admit, email as emailWord, noteUser } from "./users.ts";
 
 /** What an ID token says of a person, as far as it may be believed. */
@@ -48,15 +50,46 @@ export type Provider = {
   systemRole: string | null;
 };
 
-/** The user a subject was linked to, whatever their e-mails are by now. Throws Forbidden for who is not active. */
+export type Known = { userId: string; isToShow: boolean };
+
+/**
+ * The user a subject was linked to, whatever their e-mails are by now, and whether the provider is
+ * the first to show that theirs is. Throws Forbidden for who is not active, or in doubt.
+ */
 export async function knownUser(ctx: TxCtx, providerId: string, subject: Subject) {
   const [row] = await linked(ctx, providerId, subject);
-  if (row) requireActive(row.status);
-  return row?.userId ?? null;
+  return row ? await known(ctx, row, subject) : null;
 }
 
+type Linked = Awaited<ReturnType<typeof linked>>[number];
+
+async function known(ctx: TxCtx, row: Linked, { email }: Subject): Promise<Known> {
+  requireActive(row.status);
+  const isNamed = email !== null && email === row.email &&
+    await isVerifiedDomain(ctx, domainOf(email));
+  if (row.isDoubted && !isNamed) throw readdressed();
+  return { userId: row.userId, isToShow: isNamed && !row.isEmailShown };
+}
+
+const domainOf = (email: string) => email.replace(/^.*@/s, "");
+
+const readdressed = () =>
+  new Fault(
+    "Forbidden",
+    "sso.email_changed",
+    "Your e-mail here was changed and is not the one your identity provider names: " +
+      "ask whoever runs the tenant",
+  );
+
 const linked = (ctx: TxCtx, providerId: string, { subject }: Subject) =>
-  ctx.db.select({ id: table.id, userId: users.id, status: users.status }).from(table)
+  ctx.db.select({
+    id: table.id,
+    userId: users.id,
+    status: users.status,
+    email: users.email,
+    isEmailShown: users.isEmailShown,
+    isDoubted: table.isDoubted,
+  }).from(table)
     .innerJoin(users, and(eq(users.tenantId, table.tenantId), eq(users.id, table.ownerUserId)))
     .where(and(
       eq(table.tenantId, ctx.tenantId),
@@ -80,10 +113,15 @@ const unknown = () =>
     "Your identity provider knows you, but nobody here does: ask whoever runs the tenant",
   );
 
+const systemIn = (ctx: TxCtx): TxCtx => ({
+  ...ctx,
+  actor: { type: "system", tenantId: ctx.tenantId, id: null },
+});
+
 /** Links a new subject to the user with its e-mail, or to one it makes. Under `changingAccess`. */
 export async function welcome(ctx: TxCtx, provider: Provider, subject: Subject): Promise<string> {
   const { email } = subject;
-  if (email === null || !await isVerifiedDomain(ctx, email.replace(/^.*@/s, ""))) throw unknown();
+  if (email === null || !await isVerifiedDomain(ctx, domainOf(email))) throw unknown();
   const [user] = await ctx.db.select({ id: users.id, status: users.status, kind: users.kind })
     .from(users).where(and(eq(users.tenantId, ctx.tenantId), eq(users.email, email)))
     .for("share");
@@ -91,8 +129,9 @@ export async function welcome(ctx: TxCtx, provider: Provider, subject: Subject):
     throw unknown();
   }
   if (user) requireActive(user.status);
-  const asSystem = { ...ctx, actor: { type: "system", tenantId: ctx.tenantId, id: null } } as const;
+  const asSystem = systemIn(ctx);
   const ownerUserId = user?.id ?? await madeUser(asSystem, provider, { ...subject, email });
+  const ended = await shown(ctx, ownerUserId);
   await ctx.db.insert(table).values({
     tenantId: ctx.tenantId,
     ownerUserId,
@@ -104,8 +143,34 @@ export async function welcome(ctx: TxCtx, provider: Provider, subject: Subject):
     id: ownerUserId,
     identityProviderId: provider.id,
     subject: subject.subject,
-  }, { identityProviderId: provider.id });
+    ...ended,
+  }, { identityProviderId: provider.id, ...ended });
+  if (user) {
+    post(ctx, {
+      to: email,
+      subject: "You can sign in at your organisation's identity provider",
+      text: "Your account was linked to you there: from now on it lets you in.\n\n" +
+        "If it was not you, ask an administrator of your organisation.\n",
+    });
+  }
   return ownerUserId;
+}
+
+/** Where nobody had shown that the e-mail is theirs before, a password from then may be another's. */
+async function shown(ctx: TxCtx, userId: string): Promise<Ended | null> {
+  const ended = await showEmail(ctx, userId);
+  if (!ended) return null;
+  await ctx.db.update(userSecurity).set({ passwordHash: null })
+    .where(and(eq(userSecurity.tenantId, ctx.tenantId), eq(userSecurity.id, userId)));
+  return ended;
+}
+
+/** The same for who was linked already, written down. */
+export async function show(ctx: TxCtx, { userId, isToShow }: Known): Promise<string> {
+  const ended = isToShow ? await shown(ctx, userId) : null;
+  if (!ended) return userId;
+  await noteUser(systemIn(ctx), "user.email_shown", null, { id: userId, ...ended }, ended);
+  return userId;
 }
 
 /** Whoever set the provider up held the role it gives. */
@@ -119,6 +184,7 @@ async function madeUser(
     displayName: displayName ?? email.slice(0, 255),
     systemRole,
     passwordHash: null,
+    isEmailShown: true,
   });
   return id;
 }
@@ -131,7 +197,7 @@ export async function noteSignIn(
 ) {
   const [row] = await linked(ctx, providerId, subject).for("share", { of: users });
   if (row?.userId !== userId) throw unknown();
-  requireActive(row.status);
-  await ctx.db.update(table).set({ lastSignInAt: ctx.now() })
+  await known(ctx, row, subject);
+  await ctx.db.update(table).set({ lastSignInAt: ctx.now(), isDoubted: false })
     .where(and(eq(table.tenantId, ctx.tenantId), eq(table.id, row.id)));
 }

@@ -15,6 +15,8 @@ import { changesOf, publish, record } from "../trail.ts";
 import { metadata, name } from "../words.ts";
 import { changingAccess } from "./authority.ts";
 import { requireNow, requireToGive } from "./giving.ts";
+import { type Ended, handOver } from "./holders.ts";
+import { ownWho, proveAgain } from "./proofs.ts";
 import { grantsOfRole, rightsOfUser, type RoleName } from "./rights.ts";
 
 export const User = z.object({
@@ -69,7 +71,11 @@ export async function create(ctx: TenantCtx, input: z.infer<typeof Create>): Pro
   const passwordHash = password ? await hashPassword(password) : null;
   return await transact(ctx, async (ctx) => {
     await givingRole(ctx, newcomer);
-    return await admit(ctx, { ...newcomer, passwordHash });
+    return await admit(ctx, {
+      ...newcomer,
+      passwordHash,
+      isEmailShown: ctx.actor.type === "system",
+    });
   });
 }
 
@@ -91,14 +97,17 @@ export type Newcomer = RoleName & {
   displayName: string;
   metadata?: Record<string, unknown> | null | undefined;
   passwordHash: string | null;
+  /** Whether the person is known to read the e-mail, and whoever makes them does not know the password. */
+  isEmailShown: boolean;
 };
 
 /** Puts somebody into the tenant. Whoever calls it has made sure that the role may be given. */
 export async function admit(ctx: TxCtx, newcomer: Newcomer): Promise<User> {
   const { tenantId } = ctx;
   const { email, displayName, passwordHash, systemRole = null, roleId = null } = newcomer;
+  const { isEmailShown } = newcomer;
   const [user] = await ctx.db.insert(users)
-    .values({ tenantId, email, displayName, metadata: newcomer.metadata ?? {} })
+    .values({ tenantId, email, displayName, isEmailShown, metadata: newcomer.metadata ?? {} })
     .onConflictDoNothing().returning(userView);
   if (!user) throw taken(email);
   await ctx.db.insert(userSecurity)
@@ -147,40 +156,65 @@ export const Update = z.strictObject({
   id: z.uuid(),
   displayName: name("the person's name").optional(),
   email: email.optional(),
+  /** With it a new e-mail is one's own doing. */
+  currentPassword: z.string().min(1, "Give your password as it is now").max(1024).optional(),
   metadata: metadata.nullish(),
 });
 
-/** Changes the fields given. A new e-mail is a new way in, so it takes all that the user holds. */
-export function update(ctx: TenantCtx, input: z.infer<typeof Update>): Promise<User> {
+/**
+ * Changes the fields given. A new e-mail is a new way in, so it takes all that the user holds, and
+ * hands the account over unless the person themselves proves that they want it.
+ */
+export async function update(ctx: TenantCtx, input: z.infer<typeof Update>): Promise<User> {
   const { id, displayName, email, metadata } = input;
   if (email !== undefined && ctx.reach === "self") {
     throw new Fault("Forbidden", "user.email_kept", "Ask an administrator to change your e-mail", {
       fields: [{ field: "email", message: "Leave it as it is" }],
     });
   }
-  return transact(ctx, async (ctx) => {
+  const isOwnDoing = await provedOwn(ctx, input);
+  return await transact(ctx, async (ctx) => {
     if (email !== undefined) await changingAccess(ctx);
     const before = await heldUser(ctx, id);
     requireMatch(ctx.ifMatch, before);
     const wanted = given({ displayName, email, metadata: metadata === null ? {} : metadata });
     if (Object.keys(changesOf(before, { ...before, ...wanted })).length === 0) return before;
-    if (email !== undefined && email !== before.email) await readdress(ctx, before, email);
+    const ended = email !== undefined && email !== before.email
+      ? await readdress(ctx, before, email, isOwnDoing)
+      : null;
     const after = one(
       await ctx.db.update(users).set({
         ...wanted,
         updatedAt: sql`greatest(clock_timestamp(), updated_at + interval '1 millisecond')`,
       }).where(ownUser(ctx, id)).returning(userView),
     );
-    await noteUser(ctx, "user.updated", before, after, {
+    await noteUser(ctx, "user.updated", before, { ...after, ...ended }, {
       changes: changesOf(before, after),
       updatedBy: ctx.actor.id,
+      ...ended,
     });
     return after;
   });
 }
 
+/** Whether somebody changes their own e-mail and has proved themselves once more for it. */
+async function provedOwn(ctx: TenantCtx, input: z.infer<typeof Update>): Promise<boolean> {
+  const { id, email, currentPassword: password } = input;
+  if (password === undefined) return false;
+  if (email === undefined || ctx.actor.type !== "user" || ctx.actor.id !== id) {
+    throw invalid("current_password", "Leave it out: it goes with a new e-mail of your own");
+  }
+  await proveAgain(ctx, ownWho(ctx), { password }, "current_password");
+  return true;
+}
+
 /** What was sent to the old address opens nothing any more. */
-async function readdress(ctx: TxCtx, { id, kind, email: old }: User, email: string) {
+async function readdress(
+  ctx: TxCtx,
+  { id, kind, email: old }: User,
+  email: string,
+  isOwnDoing: boolean,
+): Promise<Ended | null> {
   if (kind !== "person") throw invalid("email", "A service account has no e-mail");
   await requireAbove(ctx, id);
   const { tenantId } = ctx;
@@ -188,13 +222,20 @@ async function readdress(ctx: TxCtx, { id, kind, email: old }: User, email: stri
     .where(and(eq(users.tenantId, tenantId), eq(users.email, email), ne(users.id, id)));
   if (other) throw taken(email);
   await closeResets(ctx, id);
-  if (!old) return;
+  if (isOwnDoing) await ctx.db.update(users).set({ isEmailShown: false }).where(ownUser(ctx, id));
+  const ended = isOwnDoing ? null : await handOver(ctx, id);
+  if (!old) return ended;
+  const closed =
+    "You were signed out everywhere, and the accounts you connected stay closed until " +
+    "you connect them again.\n\n";
   post(ctx, {
     to: old,
     subject: "Your e-mail was changed",
     text: "From now on you sign in with another e-mail address, and messages go there.\n\n" +
+      (ended ? closed : "") +
       "If you did not expect this, ask an administrator of your organisation.\n",
   });
+  return ended;
 }
 
 /** No password reset that was asked for until now can be used. */

@@ -37,11 +37,40 @@ export const Binding = z.object({
 export type Binding = z.infer<typeof Binding>;
 
 const table = userPlatformBindings;
+
+/** The account has not passed into other hands since. Spelled out: a column of `users` is none of `returning`. */
+const isHeld = sql`user_platform_bindings.holder_version = (select u.holder_version from users u
+  where u.tenant_id = user_platform_bindings.tenant_id
+    and u.id = user_platform_bindings.owner_user_id)`;
+const isClosed = sql`(user_platform_bindings.state in ('active', 'expiring') and not ${isHeld})`;
+/** Why a binding wants its person although the provider does not. */
+export const CLOSED = "holder_changed";
+
+export const stateNow = sql<Binding["state"]>`case when ${isClosed} then 'needs_reauth'
+  else user_platform_bindings.state end`;
 export const bindingView = {
-  ...columnsOf(table, Binding.omit({ userId: true, tokenExpiry: true })),
+  ...columnsOf(
+    table,
+    Binding.omit({
+      userId: true,
+      tokenExpiry: true,
+      state: true,
+      stateReason: true,
+      isActive: true,
+    }),
+  ),
   userId: table.ownerUserId,
   tokenExpiry: table.tokenExpiresAt,
+  state: stateNow,
+  stateReason: sql<string | null>`case when ${isClosed} then ${CLOSED}
+    else user_platform_bindings.state_reason end`,
+  isActive: sql<boolean>`user_platform_bindings.is_active and not ${isClosed}`,
 };
+
+/** How often the account of a user has come into other hands, as a value for a row of theirs. */
+export const holderVersionOf = ({ tenantId }: TenantCtx, userId: string) =>
+  sql<number>`(select u.holder_version from users u
+    where u.tenant_id = ${tenantId}::uuid and u.id = ${userId}::uuid)`;
 
 /** With the ciphertexts and what fences them; never an answer. */
 export const sealedBinding = {

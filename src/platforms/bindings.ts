@@ -113,7 +113,10 @@ export async function usable(ctx: TxCtx, id: string): Promise<rows.SealedBinding
   }
   await rows.requireService(ctx, row.platformId, "BindingNotUsable");
   if (row.state === "needs_reauth") {
-    throw unusable("binding.needs_reauth", "The provider wants the person again: connect it again");
+    const why = row.stateReason === rows.CLOSED
+      ? "How its person signs in was changed by somebody else"
+      : "The provider wants the person again";
+    throw unusable("binding.needs_reauth", `${why}: connect it again`);
   }
   return row;
 }
@@ -200,7 +203,7 @@ export function list(ctx: TenantCtx, input: z.infer<typeof List>) {
         eq(table.tenantId, ctx.tenantId),
         rows.mine(ctx),
         platformId ? eq(table.platformId, platformId) : undefined,
-        state ? eq(table.state, state) : undefined,
+        state ? eq(rows.stateNow, state) : undefined,
         userId ? eq(table.ownerUserId, userId) : undefined,
         cursor ? lt(table.id, cursor) : undefined,
       ))

@@ -74,8 +74,9 @@ const own = (ctx: TenantCtx, id: string) =>
 /** Takes the flow for this call, with all that the exchange needs. */
 async function claimed(ctx: TxCtx, { id, code, state }: z.infer<typeof Complete>): Promise<Claim> {
   const secret = { stateHash: flows.stateHash, sealed: flows.code, verifier: flows.codeVerifier };
-  const { stateHash, sealed, verifier, nonce, ...flow } = found(
-    await ctx.db.select({ ...flowView, ...secret, nonce: flows.nonce }).from(flows)
+  const holder = rows.holderVersionOf(ctx, personOf(ctx));
+  const { stateHash, sealed, verifier, nonce, holder: now, ...flow } = found(
+    await ctx.db.select({ ...flowView, ...secret, nonce: flows.nonce, holder }).from(flows)
       .where(own(ctx, id)).for("update"),
     "connection",
   );
@@ -84,6 +85,7 @@ async function claimed(ctx: TxCtx, { id, code, state }: z.infer<typeof Complete>
   if (state !== undefined && await sha256(state) !== stateHash) {
     throw invalid("state", "This state does not belong to this connection");
   }
+  if (flow.holderVersion !== now) throw strangers();
   await rows.requireService(ctx, flow.platformId, "Conflict");
   await ctx.db.update(flows).set({ state: "completing", code: null }).where(own(ctx, id));
   return {
@@ -100,6 +102,13 @@ async function claimed(ctx: TxCtx, { id, code, state }: z.infer<typeof Complete>
     },
   };
 }
+
+/** Whoever was sent to the provider may have been another. */
+const strangers = () =>
+  conflict(
+    "connection.holder_changed",
+    "How you sign in was changed meanwhile: start the connection again",
+  );
 
 /** Refuses a flow that cannot be completed now, saying what to do. */
 function requireOpen(ctx: TenantCtx, flow: Flow, hasCode: boolean) {
@@ -169,6 +178,7 @@ async function renewed(ctx: TxCtx, flow: Flow, before: rows.SealedBinding, token
       ...others,
       ...keepsOld ? {} : { refreshToken },
       credentialId: flow.credentialId,
+      holderVersion: flow.holderVersion,
       scopes: tokens.scopes ?? flow.scopes,
       tokenVersion: before.tokenVersion + 1,
     }).where(rows.own(ctx, before.id)).returning(rows.sealedBinding),
@@ -183,6 +193,7 @@ async function inserted(ctx: TxCtx, flow: Flow, tokens: Tokens): Promise<rows.Se
     ownerUserId: flow.userId,
     platformId: flow.platformId,
     credentialId: flow.credentialId,
+    holderVersion: flow.holderVersion,
     externalUserId: tokens.account,
     scopes: tokens.scopes ?? flow.scopes,
     ...await rows.sealedTokens(ctx, id, tokens),

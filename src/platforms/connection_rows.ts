@@ -21,6 +21,7 @@ export const flowView = {
   scopes: flows.scopes,
   failure: flows.failure,
   bindingId: flows.bindingId,
+  holderVersion: flows.holderVersion,
   expiresAt: flows.expiresAt,
 };
 export type Flow =
@@ -34,6 +35,7 @@ export type Flow =
     | "scopes"
     | "failure"
     | "bindingId"
+    | "holderVersion"
     | "expiresAt"
   >
   & { userId: string };

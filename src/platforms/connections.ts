@@ -17,7 +17,7 @@ import { sha256 } from "../idempotency.ts";
 import { one } from "../rows.ts";
 import { at } from "../secrets/places.ts";
 import { name, scopes } from "../words.ts";
-import { requireService } from "./binding_rows.ts";
+import { holderVersionOf, requireService } from "./binding_rows.ts";
 import { activePlatform, type Platform } from "./catalogue.ts";
 import { flowView, note, personOf } from "./connection_rows.ts";
 import { directoryUrl } from "./directories.ts";
@@ -72,6 +72,7 @@ export async function start(ctx: TenantCtx, input: z.infer<typeof Start>) {
         nonce,
         redirectUri,
         scopes,
+        holderVersion: holderVersionOf(ctx, userId),
         expiresAt: new Date(ctx.now().getTime() + FLOW_MS),
       }).returning(flowView),
     );

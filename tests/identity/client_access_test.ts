@@ -1,13 +1,14 @@
 /** Client access: where a tenant's callers and its keys may come from, and that nobody locks themselves out. */
 import assert from "node:assert/strict";
 import { app } from "../../src/app.ts";
+import { permissions } from "../../src/access/permissions.ts";
 import { principals } from "../../src/access/principals.ts";
 import type { Principal } from "../../src/context.ts";
 import { etagOf } from "../../src/etags.ts";
 import { home } from "./house.ts";
 
 const h = await home();
-const stage = async (role = "admin") => await h.login(await h.tenantBelow(), { role });
+const stage = async (role = "owner") => await h.login(await h.tenantBelow(), { role });
 const IN = "198.51.100.7";
 const OUT = "203.0.113.7";
 const lists = (who: Principal, address = IN) => h.w.as(who, { address }).identity.clientAccess;
@@ -136,7 +137,7 @@ Deno.test("a tenant's list holds for tokens within the bound, and without one an
 Deno.test("a tenant's list holds for people of a tenant above, who act below by exchange", async () => {
   const top = await h.tenantBelow();
   const parent = await h.login(top, { role: "owner" });
-  const who = await h.login(await h.tenantBelow(top), { role: "admin" });
+  const who = await h.login(await h.tenantBelow(top), { role: "owner" });
   const below = withToken(await tokenOf({ ...parent, tenantId: who.tenantId, userId: null }));
   const above = withToken(await tokenOf(parent));
   assert.equal(await statusOf(below, OUT), 200);
@@ -179,6 +180,48 @@ Deno.test("a key does not lock itself out", async () => {
   const refused = await post("203.0.113.0/24");
   assert.deepEqual([refused.status, refused.body.reason], [409, "client_access.locks_you_out"]);
   assert.equal((await post("198.51.100.0/24")).status, 201);
+});
+
+Deno.test("a key bound to networks frees neither itself nor a key it made", async () => {
+  const who = await stage();
+  const scopes = ["audit.read", "api_keys.create", "client_access.create", "client_access.delete"];
+  const { key, apiKey } = await h.w.as(who).identity.apiKeys.create({
+    name: "k",
+    scopes: permissions.filter((permission) => scopes.includes(permission)),
+  });
+  await lists(who).create({ network: "198.51.100.0/24", apiKeyId: apiKey.id });
+  const by = { headers: { "x-api-key": key }, address: IN };
+  const made = await h.send("/api-keys", { name: "child", scopes: ["audit.read"] }, by);
+  assert.equal(made.status, 201);
+  const child = String(Reflect.get(Object(made.body.api_key), "id"));
+  for (const apiKeyId of [apiKey.id, child]) {
+    const [on] = (await lists(who).list({ apiKeyId })).clientAccess;
+    assert.equal(on?.network, "198.51.100.0/24");
+    const wider = await h.send("/client-access", { network: OUT, api_key_id: apiKeyId }, by);
+    const gone = await h.send(`/client-access/${on.id}`, null, { ...by, method: "DELETE" });
+    for (const { status, body } of [wider, gone]) {
+      assert.deepEqual([status, body.reason], [403, "client_access.bound_key"]);
+    }
+    await lists(who).delete({ id: on.id });
+    await lists(who).create({ network: "198.51.100.0/24", apiKeyId });
+  }
+});
+
+Deno.test("nobody shuts out who stands above them: neither by the tenant's list nor by a key's", async () => {
+  const owner = await stage();
+  const admin = await h.login(owner.tenantId, { role: "admin" });
+  const beyond = reason("grant.beyond");
+  await assert.rejects(lists(admin).create({ network: "198.51.100.0/24" }), beyond);
+  const { id } = await lists(owner).create({ network: "198.51.100.0/24" });
+  const more = await lists(admin).create({ network: OUT }); // Lets more in.
+  await assert.rejects(lists(admin).delete({ id: more.id }), beyond);
+  await assert.rejects(lists(admin).delete({ id }), beyond);
+  await lists(owner).delete({ id: more.id });
+  await lists(admin).delete({ id }); // Lets everybody in.
+  const { apiKey } = await mint(owner);
+  await assert.rejects(lists(admin).create({ network: IN, apiKeyId: apiKey.id }), beyond);
+  const ofKey = await lists(owner).create({ network: IN, apiKeyId: apiKey.id });
+  await assert.rejects(lists(admin).delete({ id: ofKey.id }), beyond);
 });
 
 Deno.test("X-Forwarded-For counts behind a proxy of ours alone, and there its last address", async () => {

@@ -205,15 +205,17 @@ Deno.test("nobody sets up a provider that gives more than they hold", async () =
     { createsUsers: true, systemRole: "owner" },
     { systemRole: "owner" },
     { linksUsers: true },
+    { createsUsers: true, systemRole: "member" }, // Whom it makes may become more, and stays its own.
+    { createsUsers: true },
     mapping(owners),
   ];
   for (const more of beyond) {
     const { code, reason, more: { fields = [] } } = await refusal(api(admin).create(input(more)));
     assert.deepEqual([code, reason], ["Forbidden", "grant.beyond"], JSON.stringify(more));
-    assert.match(fields[0]?.field ?? "", /^(system_role|links_users|mappings)$/);
+    assert.match(fields[0]?.field ?? "", /^(system_role|links_users|creates_users|mappings)$/);
     assert.equal((await api(owner).create(input(more))).isActive, true);
   }
-  const within = { createsUsers: true, systemRole: "admin", ...mapping(members) };
+  const within = { systemRole: "admin", ...mapping(members) };
   assert.equal((await api(admin).create(input(within))).systemRole, "admin");
   const auditor = await h.login(all.tenantId, { role: "auditor" });
   const daring = { ...auditor, grants: admin.grants }; // A token says more than its holder has.
@@ -262,9 +264,12 @@ Deno.test("whoever takes over a provider whose subjects are users here must be a
   const { tenantId, domain, owner, idp } = await h.house({ linksUsers: false });
   const admin = await h.login(tenantId, { role: "admin" });
   const { id } = idp;
-  await api(admin).update({ id, clientSecret }); // Nobody has signed in with it yet.
+  assert.equal(await reasonOf(api(admin).update({ id, clientSecret: "mine" })), "grant.beyond");
+  const idle = await api(admin).create(input());
+  await api(admin).update({ id: idle.id, clientSecret }); // It lets nobody in.
   claimed(h.provider, { ada: { email: `ada@${domain}` } });
   assert.equal((await h.signIn(id, "ada")).status, 200);
+  await api(owner).update({ id, createsUsers: false });
   for (
     const change of [
       { issuer: "https://mine.example" },
