@@ -122,7 +122,8 @@ async function requireLoose(ctx: TxCtx, apiKeyId: string) {
   }
   const [key] = await ctx.db.select({ ownerUserId: apiKeys.ownerUserId }).from(apiKeys)
     .where(and(eq(apiKeys.tenantId, ctx.tenantId), eq(apiKeys.id, apiKeyId)));
-  if (key && key.ownerUserId !== ctx.userId) await requireAbove(ctx, key.ownerUserId);
+  const owner = key?.ownerUserId; // A team's key has none.
+  if (owner && owner !== ctx.userId) await requireAbove(ctx, owner);
 }
 
 /** A list that begins, or gets shorter, shuts out whoever comes from elsewhere. */
