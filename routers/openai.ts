@@ -81,6 +81,21 @@ function answered(c: Context, it: Exchange, headers: Record<string, string>): Re
   return c.newResponse(it.body, known, { ...all, "content-type": it.contentType });
 }
 
+/** A request on its way to a model and back, within a conversation where one is asked for. */
+async function passedOn(c: Context, { ctx, chatting, headers }: Entered, endpoint: Endpoint) {
+  const text = await textOf(c.req.raw);
+  const request = readRequest(endpoint, text, chatting.effective);
+  const { signal } = c.req.raw;
+  const sessionUser = c.req.header(SESSION_USER);
+  if (sessionUser === undefined || endpoint === "embeddings") {
+    const { userId } = request;
+    return answered(c, await exchange(ctx, chatting, request, { signal, userId }), headers);
+  }
+  const speaker = { platform: chatting.effective.platformName, userId: userOf(sessionUser) };
+  const it = await converse(ctx, chatting, speaker, request, signal);
+  return answered(c, it, { ...headers, "x-session-id": it.sessionId });
+}
+
 /** Mounts `/v1/chat/completions`, `/v1/embeddings` and `/v1/models`; the rest of `/v1` answers 404. */
 export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void {
   const failed = (c: Context<E>, error: unknown, more: Record<string, string> = {}) => {
@@ -106,20 +121,7 @@ export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void
         return failed(c, error, headers);
       }
     };
-  const passed = (endpoint: Endpoint) =>
-    guarded(async (c, { ctx, chatting, headers }) => {
-      const text = await textOf(c.req.raw);
-      const request = readRequest(endpoint, text, chatting.effective);
-      const { signal } = c.req.raw;
-      const sessionUser = c.req.header(SESSION_USER);
-      if (sessionUser === undefined || endpoint === "embeddings") {
-        const { userId } = request;
-        return answered(c, await exchange(ctx, chatting, request, { signal, userId }), headers);
-      }
-      const speaker = { platform: chatting.effective.platformName, userId: userOf(sessionUser) };
-      const it = await converse(ctx, chatting, speaker, request, signal);
-      return answered(c, it, { ...headers, "x-session-id": it.sessionId });
-    });
+  const passed = (endpoint: Endpoint) => guarded((c, it) => passedOn(c, it, endpoint));
   const routes: [string, "GET" | "POST", (c: Context<E>) => Promise<Response>][] = [
     ["/v1/chat/completions", "POST", passed("chat.completions")],
     ["/v1/embeddings", "POST", passed("embeddings")],
