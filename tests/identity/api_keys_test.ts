@@ -225,6 +225,9 @@ Deno.test("no procedure takes from its input who is asking, or for which tenant"
     "identity.roleBindings.create": ["userId"],
     "identity.sessions.revokeAll": ["userId"],
     "identity.secondFactor.reset": ["userId"],
+    "chat.send": ["userId"], // Whom it is said for, as the caller's own platform names them.
+    "chat.sessions.list": ["userId"],
+    "teams.usage.list": ["userId"],
   };
   for (const { path, input } of entriesOf(appRouter)) {
     if (!input) continue;
