@@ -24,6 +24,46 @@ const NOTES = `
 
 export type Served = Awaited<ReturnType<typeof started>> & { name: string };
 
+type Server = Awaited<ReturnType<typeof teamHouse>>["server"];
+
+/** What the database says of chats and who is at them. */
+function chatsOf(server: Server) {
+  /** The answers these processes had written down, and may have sent and not written that. */
+  const between = async (names: string[]): Promise<string[]> =>
+    (await server.admin(`
+      select distinct on (c.channel_id, c.chat_key) u.update_key from channel_chats c
+      join taken t on t.holder = c.holder and t.process in (${names.map((n) => `'${n}'`)})
+      join channel_updates u using (tenant_id, channel_id, chat_key)
+      where u.state = 'received' and u.reply is not null
+      order by c.channel_id, c.chat_key, u.position`)).map(({ update_key }) => String(update_key));
+  /** As if these processes had not been heard of for as long as a hold and a turn last. */
+  const expire = async (names: string[]) => {
+    const theirs = `holder in (select holder from taken
+      where process in (${names.map((n) => `'${n}'`)}))`;
+    await server.admin(`update chat_sessions set turn_until = now() - interval '1 second'
+      where turn_until is not null and user_id in (
+        select chat_key from channel_chats where ${theirs})`);
+    await server.admin(
+      `update channel_chats set held_until = now() - interval '1 second' where ${theirs}`,
+    );
+  };
+  /** Nothing waits any more, and nobody holds anything. */
+  const allDone = (ms = 60_000) =>
+    until(
+      async () =>
+        await server.count(`select count(*) from channel_chats
+          where due_at is not null or holder is not null`) === 0,
+      "everything is worked off",
+      ms,
+    );
+  const states = async () =>
+    Object.fromEntries(
+      (await server.admin(`select state, count(*)::int as n from channel_updates group by 1`))
+        .map(({ state, n }) => [state, n]),
+    );
+  return { between, expire, allDone, states };
+}
+
 export async function channelHouse() {
   const home = await teamHouse();
   const { w, server, env } = home;
@@ -58,47 +98,14 @@ export async function channelHouse() {
     await teams.channels.connect({ id: channel.id });
     return { server, teamId, channelId: channel.id, tenantId: by.tenantId };
   };
-
-  /** The answers these processes had written down, and may have sent and not written that. */
-  const between = async (names: string[]): Promise<string[]> =>
-    (await server.admin(`
-      select distinct on (c.channel_id, c.chat_key) u.update_key from channel_chats c
-      join taken t on t.holder = c.holder and t.process in (${names.map((n) => `'${n}'`)})
-      join channel_updates u using (tenant_id, channel_id, chat_key)
-      where u.state = 'received' and u.reply is not null
-      order by c.channel_id, c.chat_key, u.position`)).map(({ update_key }) => String(update_key));
-  /** As if these processes had not been heard of for as long as a hold and a turn last. */
-  const expire = async (names: string[]) => {
-    const theirs = `holder in (select holder from taken
-      where process in (${names.map((n) => `'${n}'`)}))`;
-    await server.admin(`update chat_sessions set turn_until = now() - interval '1 second'
-      where turn_until is not null and user_id in (
-        select chat_key from channel_chats where ${theirs})`);
-    await server.admin(
-      `update channel_chats set held_until = now() - interval '1 second' where ${theirs}`,
-    );
-  };
-  /** Nothing waits any more, and nobody holds anything. */
-  const allDone = (ms = 60_000) =>
-    until(
-      async () =>
-        await server.count(`select count(*) from channel_chats
-          where due_at is not null or holder is not null`) === 0,
-      "everything is worked off",
-      ms,
-    );
-  const states = async () =>
-    Object.fromEntries(
-      (await server.admin(`select state, count(*)::int as n from channel_updates group by 1`))
-        .map(({ state, n }) => [state, n]),
-    );
   const close = async () => {
     for (const each of processes) await each.stop("SIGKILL");
     await model.stop();
     await home.close();
   };
   return {
-    ...{ home, model, processes, serve, reach, bot, between, expire, allDone, states, close },
+    ...{ home, model, processes, serve, reach, bot, close },
+    ...chatsOf(server),
   };
 }
 export type ChannelHouse = Awaited<ReturnType<typeof channelHouse>>;
