@@ -6,7 +6,9 @@ import type { Database } from "../../db/client.ts";
 import * as signIn from "../../db/schema/sign_in.ts";
 import * as identity from "../../db/schema/identity.ts";
 import * as machinery from "../../db/schema/machinery.ts";
+import * as channels from "../../db/schema/channels.ts";
 import * as platforms from "../../db/schema/platforms.ts";
+import * as teams from "../../db/schema/teams.ts";
 import * as keys from "../../src/secrets/encryption_keys.ts";
 import { type Keyring, KeyringError, newKek } from "../../src/secrets/keyring.ts";
 import { at } from "../../src/secrets/places.ts";
@@ -234,7 +236,14 @@ Deno.test("reencrypt refuses with other bytes under the primary key's id", async
 
 Deno.test("sealedColumns finds every sealed column of the schema under the names at() gives", async () => {
   await using house = await embeddedHouse();
-  const tables = Object.values({ ...identity, ...signIn, ...machinery, ...platforms });
+  const tables = Object.values({
+    ...identity,
+    ...signIn,
+    ...machinery,
+    ...platforms,
+    ...teams,
+    ...channels,
+  });
   const columns = tables.filter((table) => is(table, Table))
     .flatMap((table) => Object.values(getTableColumns(table)))
     .filter((column) => is(column, PgColumn))
