@@ -116,6 +116,7 @@ Deno.test("messages of one second are answered in the order they came", async ()
   await using site = receiver();
   const ours = await channel(site.url);
   const at = new Date();
+  it.model.resetCounts();
   const release = it.model.hang();
   const first = post(ours, words("0"), { at });
   await it.asked(1);
