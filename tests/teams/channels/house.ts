@@ -12,6 +12,45 @@ export const OTHER = "dev/no-usage";
 
 type Row = Record<string, unknown>;
 
+type World = Awaited<ReturnType<typeof world>>;
+
+/** Teams, and bots that are connected to them. */
+function teamsOf(w: World) {
+  type TeamInput = Parameters<ReturnType<typeof w.as>["teams"]["teams"]["create"]>[0];
+  /** A team in a tenant of its own unless one is given. */
+  const team = async (more: Partial<TeamInput> = {}, by?: Person) => {
+    const admin = by ?? (await w.tenant()).admin;
+    const name = v7();
+    const { id } = await w.as(admin).teams.teams.create({
+      displayName: `Team ${name}`,
+      platformName: name,
+      platformType: "private",
+      rateLimit: 1_000,
+      availableModels: [MODEL, OTHER],
+      ...more,
+    });
+    return { admin, tenantId: admin.tenantId, teamId: id };
+  };
+
+  const deliver = (request: Request) => Promise.resolve(w.hono.fetch(request));
+  /** A team's bot, connected. */
+  const bot = async (more: Partial<TeamInput> = {}, by?: Person) => {
+    const made = await team(more, by);
+    const server = telegram({ reach: deliver });
+    const { teams } = w.as(made.admin);
+    const { channel, secret } = await teams.channels.create({
+      teamId: made.teamId,
+      kind: "telegram",
+      name: "Bot",
+      token: server.token,
+      apiRoot: server.url,
+    });
+    await teams.channels.connect({ id: channel.id });
+    return { ...made, server, channelId: channel.id, path: new URL(channel.url).pathname, secret };
+  };
+  return { team, bot };
+}
+
 export async function house(variables: Record<string, string> = {}) {
   const lines: string[] = [];
   /** `patienceMs`: how long a platform may take to answer. */
@@ -50,38 +89,7 @@ export async function house(variables: Record<string, string> = {}) {
       [channelId],
     );
 
-  type TeamInput = Parameters<ReturnType<typeof w.as>["teams"]["teams"]["create"]>[0];
-  /** A team in a tenant of its own unless one is given. */
-  const team = async (more: Partial<TeamInput> = {}, by?: Person) => {
-    const admin = by ?? (await w.tenant()).admin;
-    const name = v7();
-    const { id } = await w.as(admin).teams.teams.create({
-      displayName: `Team ${name}`,
-      platformName: name,
-      platformType: "private",
-      rateLimit: 1_000,
-      availableModels: [MODEL, OTHER],
-      ...more,
-    });
-    return { admin, tenantId: admin.tenantId, teamId: id };
-  };
-
-  const deliver = (request: Request) => Promise.resolve(w.hono.fetch(request));
-  /** A team's bot, connected. */
-  const bot = async (more: Partial<TeamInput> = {}, by?: Person) => {
-    const made = await team(more, by);
-    const server = telegram({ reach: deliver });
-    const { teams } = w.as(made.admin);
-    const { channel, secret } = await teams.channels.create({
-      teamId: made.teamId,
-      kind: "telegram",
-      name: "Bot",
-      token: server.token,
-      apiRoot: server.url,
-    });
-    await teams.channels.connect({ id: channel.id });
-    return { ...made, server, channelId: channel.id, path: new URL(channel.url).pathname, secret };
-  };
+  const { team, bot } = teamsOf(w);
 
   /** Resolves when this process has worked off what is due. */
   const rest = () => chatsAtRest(w.process);
