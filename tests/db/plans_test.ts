@@ -71,6 +71,9 @@ const seed = `set session_replication_role = replica;
   from generate_series(1, ${TENANTS}) t, generate_series(1, ${PLATFORMS}) p;
   insert into service_platforms (tenant_id, id, platform_id, service_name, credential_id)
   select tenant_id, id, platform_id, 'P' || right(id::text, 3)::int, id from platform_credentials;
+  insert into users (tenant_id, id, email, display_name)
+  select ${idOf("t")}, ${idOf("n")}, 'u' || n || '@t' || t || '.example', 'U'
+  from generate_series(1, ${TENANTS}) t, generate_series(0, 499) n;
   insert into user_platform_bindings (tenant_id, id, owner_user_id, platform_id, credential_id)
   select ${idOf(tenantOf("n"))}, ${idAt("now() - interval '1 minute' * n")}, ${idOf("n % 500")},
     ${idOf(`1 + n % ${PLATFORMS}`)}, ${idOf("1")} from generate_series(1, 20000) n;
