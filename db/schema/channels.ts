@@ -82,5 +82,7 @@ export const channelUpdates = pgTable("channel_updates", {
   index("idx_channel_updates_chat").on(t.tenantId, t.channelId, t.chatKey, t.position, t.id)
     .where(sql`state = 'received'`),
   index("idx_channel_updates_state").on(t.tenantId, t.channelId, t.state, t.id),
+  index("idx_channel_updates_updated_at").on(t.updatedAt) // The sweep goes across tenants.
+    .where(sql`state <> 'received'`),
   tenantOnly,
 ]);

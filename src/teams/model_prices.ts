@@ -3,11 +3,11 @@
  * request's cost is exact. Operators write them, every tenant reads them; a model without one costs
  * nobody knows what, which is null and never 0.
  */
-import { and, desc, eq, lt } from "drizzle-orm";
+import { and, desc, eq, lt, sql } from "drizzle-orm";
 import { z } from "zod";
 import { modelPrices } from "../../db/schema/teams.ts";
 import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
-import { conflict } from "../errors.ts";
+import { conflict, invalid } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
 import { columnsOf, found } from "../rows.ts";
@@ -36,9 +36,20 @@ export const Create = z.strictObject({
   model: modelName,
   inputMicros: micros,
   outputMicros: micros,
-  currency: z.string().regex(/^[A-Z]{3}$/, "Give an ISO 4217 code, like USD").default("USD"),
+  currency: z.string().regex(/^[A-Z]{3}$/, "Give an ISO 4217 code, like USD").optional()
+    .describe("That of the prices there are, since costs are added up; at first USD."),
   startsAt: moment,
 });
+
+/** Costs are added up, so all prices are in one currency. Throws ValidationError for another. */
+async function currencyOf(ctx: TxCtx, wanted: string | undefined): Promise<string> {
+  await ctx.db.execute(sql`select pg_advisory_xact_lock(hashtext('switchboard.currency'))`);
+  const [known] = await ctx.db.select({ currency: modelPrices.currency }).from(modelPrices).limit(1);
+  if (known && wanted && wanted !== known.currency) {
+    throw invalid("currency", `Prices here are in ${known.currency}: give this one in it too`);
+  }
+  return known?.currency ?? wanted ?? "USD";
+}
 
 /** Says what a model costs from a moment on; what was used before keeps its cost. */
 export function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
@@ -48,7 +59,7 @@ export function create(ctx: TenantCtx, input: z.infer<typeof Create>) {
       model: input.model,
       inputMicros: input.inputMicros,
       outputMicros: input.outputMicros,
-      currency: input.currency,
+      currency: await currencyOf(ctx, input.currency),
       startsAt: input.startsAt,
     }).onConflictDoNothing().returning(view);
     if (!made) {

@@ -88,3 +88,16 @@ Deno.test("model_prices are the operators' to write and everybody's to read; a p
     await assert.rejects(() => prices.create({ ...price, ...wrong }));
   }
 });
+
+Deno.test("model_prices are all in one currency, since what they cost is added up", async () => {
+  await using other = await house();
+  const prices = other.w.as(other.w.operator).teams.modelPrices;
+  const price = { inputMicros: 1, outputMicros: 1, startsAt: new Date() };
+  const first = await prices.create({ ...price, model: "a", currency: "EUR" });
+  const second = await prices.create({ ...price, model: "b" });
+  assert.deepEqual([first.currency, second.currency], ["EUR", "EUR"]);
+  await assert.rejects(
+    () => prices.create({ ...price, model: "c", currency: "USD" }),
+    /in EUR: give this one in it too/,
+  );
+});

@@ -1,0 +1,148 @@
+/** What chat asks of the database for every request stays a handful of rows, however many there are. */
+import assert from "node:assert/strict";
+import connect, { type TransactionSql } from "postgres";
+import { house } from "./house.ts";
+
+const ROWS = Deno.env.get("PROVE") === "1" ? 1_000_000 : 40_000;
+const TENANTS = 400;
+const TEAMS = ROWS / 50;
+/** The planner has a plan for any values after five that were made for some. */
+const WARMING = 6;
+
+/** An id from a number; as SQL. */
+const idOf = (n: string) => `('00000000-0000-7000-8001-' || lpad((${n})::text, 12, '0'))::uuid`;
+const id = (n: number) => `00000000-0000-7000-8001-${String(n).padStart(12, "0")}`;
+const tenantOf = (team: string) => idOf(`1 + ${team} % ${TENANTS}`);
+const team = `(1 + n % ${TEAMS})`;
+const recently = `overlay(uuid_floor(now() - interval '20 days' * random())::text
+  placing '7' || substr(gen_random_uuid()::text, 16) from 15)::uuid`;
+const expiring = "now() + interval '1 hour' + interval '1 second' * n";
+
+/** As the superuser, without checks of foreign keys: only the planner looks at these rows. */
+const seed = `set session_replication_role = replica;
+  insert into tenants (id, name)
+  select ${idOf("n")}, 'T' || n from generate_series(1, ${TENANTS}) n;
+  insert into tenant_closure (tenant_id, ancestor_id, depth)
+  select id, id, 0 from tenants where name like 'T%';
+  insert into teams (tenant_id, id, platform_name, display_name, daily_quota)
+  select ${tenantOf("n")}, ${idOf("n")}, 'p' || n, 'D' || n, 1000000
+  from generate_series(1, ${TEAMS}) n;
+  insert into api_keys (tenant_id, id, team_id, family_id, name, secret_hash, hint)
+  select ${tenantOf(team)}, ${idOf("n")}, ${idOf(team)}, ${idOf("n")}, 'k', 'h', 'abcd'
+  from generate_series(1, ${ROWS}) n;
+  insert into quota_counters (tenant_id, team_id, period, starts_on, admitted)
+  select ${tenantOf(team)}, ${idOf(team)}, 'day', (now() at time zone 'UTC')::date - n / ${TEAMS}, 7
+  from generate_series(0, ${ROWS} - 1) n;
+  insert into quota_leases (tenant_id, id, team_id, endpoint, model, input_tokens, request_id, day_on,
+    month_on, expires_at)
+  select ${tenantOf(team)}, ${recently}, ${idOf(team)}, 'embeddings', 'm', 1, 'r', now()::date,
+    date_trunc('month', now())::date, ${expiring} from generate_series(1, ${ROWS}) n;
+  insert into model_prices (id, model, input_micros, output_micros, starts_at)
+  select gen_random_uuid(), 'model-' || n % 1000, 1, 1, now() - interval '1 day' * (n / 1000)
+  from generate_series(0, ${ROWS / 10} - 1) n;
+  insert into usage_days (tenant_id, id, team_id, day_on, model, requests, errors, input_tokens,
+    output_tokens, cost_micros, unpriced, timed, latency_ms, max_latency_ms)
+  select ${tenantOf(team)}, gen_random_uuid(), ${idOf(team)},
+    (now() at time zone 'UTC')::date - n / ${TEAMS}, 'model-1', 3, 1, 1000, 200, 12.5, 0, 3, 900, 400
+  from generate_series(0, ${ROWS} - 1) n;
+  insert into usage_logs (tenant_id, id, team_id, endpoint, model, requested_model, outcome, attempts,
+    input_tokens, output_tokens, usage_source, is_streamed, request_id, day_on)
+  select ${tenantOf(team)}, ${recently}, ${idOf(team)}, 'embeddings', 'm', 'm', 'answered', 1, 1, 0,
+    'counted', false, 'r', now()::date from generate_series(1, ${ROWS}) n;
+  insert into channels (tenant_id, id, team_id, kind, name, secret, api_root)
+  select ${tenantOf("n")}, ${idOf("n")}, ${idOf("n")}, 'webhook', 'c', 'sb1.x', 'https://a.example'
+  from generate_series(1, ${TEAMS}) n;
+  insert into channel_chats (tenant_id, id, channel_id, chat_key, due_at)
+  select ${tenantOf(team)}, ${idOf("n")}, ${idOf(team)}, 'chat ' || n, ${expiring}
+  from generate_series(1, ${ROWS}) n;
+  insert into channel_updates (tenant_id, id, channel_id, update_key, chat_key, position, payload, state,
+    updated_at)
+  select ${tenantOf(team)}, ${idOf("n")}, ${idOf(team)}, n::text, 'chat ' || n, n::text, '{}',
+    case when n % 2 = 0 then 'done' else 'received' end, now() - interval '6 days' * (n % 2)
+  from generate_series(1, ${ROWS}) n;
+  insert into idempotency_keys (tenant_id, id, principal, procedure, key_hash, request_hash, holder,
+    lease_until, expires_at)
+  select ${tenantOf(team)}, ${idOf("n")}, 'p', 'p', n::text, 'h', ${idOf("n")}, now(), ${expiring}
+  from generate_series(1, ${ROWS}) n;
+  set session_replication_role = origin;
+  analyze;`;
+
+/** How many rows each table was asked for so far in this transaction, by whatever way. */
+async function readSoFar(sql: TransactionSql): Promise<Map<string, number>> {
+  const rows = await sql`
+    select relname, seq_tup_read + coalesce(idx_tup_fetch, 0) as n from pg_stat_xact_user_tables`;
+  return new Map(rows.map(({ relname, n }) => [String(relname), Number(n)]));
+}
+
+Deno.test("what chat asks for a request reads a handful of rows", async () => {
+  await using home = await house();
+  await home.admin(seed);
+  const sql = connect(home.url, { max: 1 });
+  const asked = (n: number, place: number) => ({
+    place,
+    tenant: id(1 + n % TENANTS),
+    team: id(n),
+    key: id(n),
+    lease: crypto.randomUUID(),
+    endpoint: "chat.completions",
+    model: "model-1",
+    tokens: 5,
+    request: "r",
+    seconds: 60,
+  });
+  const leases = await home.admin("select tenant_id, id from quota_leases limit 1000");
+  const leaseOf = (n: number) => ({
+    tenant: leases[n]?.tenant_id,
+    lease: leases[n]?.id,
+    model: "model-1",
+    outcome: "answered",
+    status: 200,
+    attempts: 1,
+    input: 5,
+    output: 5,
+    source: "provider",
+    latency: 3,
+    first_byte: 1,
+    streamed: false,
+  });
+  let next = 1;
+  const several = <T>(count: number, of: (n: number, place: number) => T) =>
+    JSON.stringify(Array.from({ length: count }, (_, place) => of(next++, place)));
+  /** Each with how many rows of one table it may read. */
+  const calls: [string, number, (sql: TransactionSql) => Promise<{ length: number }>, number][] = [
+    ["one is let in", 6, (sql) => sql`select * from chat_admit(${several(1, asked)}::text::jsonb)`, 1],
+    [
+      "fifty are let in",
+      300,
+      (sql) => sql`select * from chat_admit(${several(50, asked)}::text::jsonb)`,
+      50,
+    ],
+    ["one is settled", 8, (sql) => sql`select chat_settle(${several(1, leaseOf)}::text::jsonb)`, 1],
+    ["fifty are settled", 400, (sql) => sql`select chat_settle(${several(50, leaseOf)}::text::jsonb)`, 1],
+    ["leases that are over", 2, (sql) => sql`select * from chat_expired(500, 0)`, 0],
+    ["chats to work off", 2, (sql) => sql`select * from chats_due(100, '{}')`, 0],
+    ["a channel by its id", 2, (sql) => sql`select * from channel_by_id(${id(7)})`, 1],
+    ["a key by its id", 4, (sql) => sql`select * from api_key_by_id(${id(7)})`, 1],
+    ["the sweep, with nothing to sweep", 2, (sql) => sql`select sweep_expired(1000)`, 1],
+  ];
+  const told: string[] = [];
+  for (const [name, most, call, answers] of calls) {
+    const read = await sql.begin(async (sql) => {
+      for (let n = 0; n < WARMING; n++) await call(sql);
+      const before = await readSoFar(sql);
+      const began = performance.now();
+      assert.equal((await call(sql)).length, answers, name);
+      const ms = performance.now() - began;
+      const after = await readSoFar(sql);
+      const [table = "", n = 0] = [...after].map(([table, n]): [string, number] => [
+        table,
+        n - (before.get(table) ?? 0),
+      ]).toSorted(([, a], [, b]) => b - a)[0] ?? [];
+      told.push(`${name} ${ms.toFixed(1)} ms, ${n} of ${table}`);
+      return { table, n };
+    });
+    assert.ok(read.n <= most, `${name} reads ${read.n} rows of ${read.table}`);
+  }
+  console.log(`With ${ROWS} rows a table: ${told.join("; ")}`);
+  await sql.end();
+});
