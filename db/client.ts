@@ -2,9 +2,9 @@
 import { neonConfig, Pool, type PoolClient } from "@neondatabase/serverless";
 import { type SQL, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/neon-serverless";
-import type { PgDatabase, PgQueryResultHKT } from "drizzle-orm/pg-core";
+import { type PgDatabase, PgDialect, type PgQueryResultHKT } from "drizzle-orm/pg-core";
 import pg from "pg";
-import { isBroken } from "./failures.ts";
+import { isBroken, isForgotten } from "./failures.ts";
 
 /** One type for every driver and for a transaction, so that a verb never knows which it has. */
 export type Db = PgDatabase<PgQueryResultHKT>;
@@ -15,8 +15,11 @@ export type Database = {
   readonly role: string | null;
   /** A transaction; `access` is told to the server. */
   transaction<T>(work: (db: Db) => Promise<T>, access: "read write" | "read only"): Promise<T>;
-  /** One statement outside any tenant: only definer functions answer anything here. */
-  query(statement: SQL): Promise<Record<string, unknown>[]>;
+  /**
+   * One statement outside any tenant: only definer functions answer anything here. With a name, which
+   * is its text's alone, a session parses and plans it once.
+   */
+  query(statement: SQL, name?: string): Promise<Record<string, unknown>[]>;
   close(): Promise<void>;
 };
 
@@ -30,10 +33,12 @@ export function rowsOf(result: unknown): Record<string, unknown>[] {
 /** Lends one session to `work`, and to nobody else until it is done. */
 export type Lend = <T>(work: (session: Db) => Promise<T>) => Promise<T>;
 
-/** Wraps the sessions of a driver as ours. */
+/** Wraps the sessions of a driver as ours; `ask` is its own way to one statement, if it has one. */
 export function databaseOf(
   lend: Lend,
   { driver, role, close }: Pick<Database, "driver" | "role" | "close">,
+  ask: Database["query"] = async (statement) =>
+    rowsOf(await lend((session) => session.execute(statement))),
 ): Database {
   const transaction: Database["transaction"] = async (work, accessMode) => {
     let failure: { error: unknown } | undefined;
@@ -48,8 +53,8 @@ export function databaseOf(
       throw failure ? failure.error : error; // The rollback of a lost session fails as well.
     }
   };
-  const query: Database["query"] = async (statement) => {
-    if (!role) return rowsOf(await lend((session) => session.execute(statement)));
+  const query: Database["query"] = async (statement, name) => {
+    if (!role) return await ask(statement, name);
     return await transaction(async (db) => {
       await db.execute(sql`select set_config('role', ${role}, true)`);
       return rowsOf(await db.execute(statement));
@@ -90,19 +95,47 @@ export function open(url: string, options: OpenOptions = {}): Database {
   // A connection that breaks says so to whoever waits for its answer; else to nobody.
   pool.on("error", () => {});
   pool.on("connect", (client: PoolClient) => void client.on("error", () => {}));
-  return databaseOf((work) => lendFrom(pool, work), {
-    driver,
-    role: null,
-    close: () => pool.end(),
-  });
+  return databaseOf(
+    (work) => lendFrom(pool, (client) => work(drizzle({ client, casing }))),
+    { driver, role: null, close: () => pool.end() },
+    asking(pool),
+  );
+}
+
+const casing = "snake_case";
+const dialect = new PgDialect({ casing });
+/** Dates, times and lists of them and of numerics, as the server writes them: what drizzle gives too. */
+const written = new Set([1082, 1114, 1184, 1186, 1115, 1182, 1185, 1187, 1231]);
+const types = {
+  getTypeParser: (...[id, format]: Parameters<typeof pg.types.getTypeParser>) =>
+    written.has(id) ? String : pg.types.getTypeParser(id, format),
+};
+
+/** Without drizzle's session, which takes longer to make than a small statement to send. */
+function asking(pool: Pool): Database["query"] {
+  let isKept = true;
+  return (statement, name) => {
+    const { sql: text, params } = dialect.sqlToQuery(statement);
+    return lendFrom(pool, async (client) => {
+      const plain = async () => (await client.query({ text, types }, params)).rows;
+      if (!name || !isKept) return await plain();
+      try {
+        return (await client.query({ text, types, name }, params)).rows;
+      } catch (error) {
+        if (!isForgotten(error)) throw error;
+        isKept = false; // A pooler stands between, and others' statements are where ours was.
+        return await plain();
+      }
+    });
+  };
 }
 
 /** A session whose connection broke does not go back to the pool. */
-async function lendFrom<T>(pool: Pool, work: (session: Db) => Promise<T>): Promise<T> {
+async function lendFrom<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect();
   let isLost = false;
   try {
-    return await work(drizzle({ client, casing: "snake_case" }));
+    return await work(client);
   } catch (error) {
     isLost = isBroken(error);
     throw error;

@@ -24,6 +24,13 @@ const broken =
 /** PostgreSQL, Appendix A: serialization_failure, deadlock_detected. */
 const lostRace = new Set(["40001", "40P01"]);
 
+/** PostgreSQL, Appendix A: invalid_sql_statement_name, duplicate_prepared_statement. Nothing was done. */
+const forgotten = new Set(["26000", "42P05"]);
+
+/** A statement that was prepared is not there, or one of its name that we did not prepare is. */
+export const isForgotten = (error: unknown): boolean =>
+  codesOf(error).some((code) => forgotten.has(code));
+
 /** The connection is gone, or there was none: what was asked may have happened or not. */
 export const isBroken = (error: unknown): boolean =>
   codesOf(error).some((code) => broken.test(code));

@@ -108,7 +108,13 @@ const tooLarge = (maxBytes: number) =>
 
 /** The body's bytes; stops reading as soon as there are more than `maxBytes` (413). */
 export async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {
-  if (Number(request.headers.get("content-length") ?? 0) > maxBytes) throw tooLarge(maxBytes);
+  const told = Number(request.headers.get("content-length") ?? 0);
+  if (told > maxBytes) throw tooLarge(maxBytes);
+  if (told > 0) { // A server passes on no more than was told.
+    const bytes = new Uint8Array(await request.arrayBuffer());
+    if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
+    return bytes;
+  }
   const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of request.body ?? []) {

@@ -5,6 +5,8 @@ export type BatchOptions = {
   most: number;
   /** Questions under way at once. */
   lanes: number;
+  /** How long what comes first waits for others, in ms, where nobody waits for the answer. */
+  gatherMs?: number;
   /** Whether a failure is everybody's, whatever they asked: then nobody is asked for again. */
   isEverybodys: (error: unknown) => boolean;
 };
@@ -16,7 +18,7 @@ type Waiting<I, O> = {
 };
 
 export type Batcher<I, O> = {
-  /** The item's own answer. Who comes alone is asked for at once. */
+  /** The item's own answer. Who comes alone is asked for at once, unless others are waited for. */
   ask(item: I): Promise<O>;
 };
 
@@ -27,6 +29,7 @@ export type Batcher<I, O> = {
 export function batcher<I, O>(run: (items: I[]) => Promise<O[]>, o: BatchOptions): Batcher<I, O> {
   let waiting: Waiting<I, O>[] = [];
   let running = 0;
+  let gathering: ReturnType<typeof setTimeout> | undefined;
 
   async function answer(batch: Waiting<I, O>[]): Promise<void> {
     try {
@@ -55,11 +58,18 @@ export function batcher<I, O>(run: (items: I[]) => Promise<O[]>, o: BatchOptions
     }
   }
 
+  function gathered() {
+    clearTimeout(gathering);
+    gathering = undefined;
+    next();
+  }
+
   return {
     ask: (item) =>
       new Promise((resolve, reject) => {
         waiting.push({ item, resolve, reject });
-        next();
+        if (!o.gatherMs || waiting.length >= o.most) gathered();
+        else gathering ??= setTimeout(gathered, o.gatherMs);
       }),
   };
 }

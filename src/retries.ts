@@ -47,10 +47,10 @@ function away(cause: unknown): Fault {
 
 /** The same database, whose `query` survives a dropped connection. What it asks may be asked twice. */
 export function patient(database: Database): Database {
-  const query: Database["query"] = async (statement) => {
+  const query: Database["query"] = async (statement, name) => {
     for (let attempt = 1;; attempt++) {
       try {
-        return await database.query(statement);
+        return await database.query(statement, name);
       } catch (error) {
         if (attempt === ATTEMPTS || !isRetryable(error)) throw refusalOf(error);
       }

@@ -78,6 +78,8 @@ type Desk = {
 const desks = new WeakMap<Database, Desk>();
 
 const MOST = 200;
+/** Nobody waits for a settlement: those of a moment share one round trip. */
+const GATHER_MS = 25;
 /** Nobody's fault who asked: the database is away, or too much goes on there. */
 const isAway = (error: unknown) => error instanceof Fault && error.code === "Unavailable";
 
@@ -86,15 +88,15 @@ function deskOf({ database }: Pick<Services, "database">): Desk {
   if (known) return known;
   const admit = batcher<Row, Row>(async (items) => {
     const asked = JSON.stringify(items.map((item, place) => ({ ...item, place })));
-    const rows = await database.query(sql`select * from chat_admit(${asked}::jsonb)`);
+    const rows = await database.query(sql`select * from chat_admit(${asked}::jsonb)`, "chat_admit");
     const byPlace = new Map(rows.map((row) => [Number(row.place), row]));
     return items.map((_, place) => byPlace.get(place) ?? { verdict: "no_team" });
   }, { most: MOST, lanes: 2, isEverybodys: isAway });
   const settle = batcher<Settling, true>(async (items) => {
     const done = JSON.stringify(items.map(rowOf));
-    await database.query(sql`select chat_settle(${done}::jsonb)`);
+    await database.query(sql`select chat_settle(${done}::jsonb)`, "chat_settle");
     return items.map(() => true);
-  }, { most: MOST, lanes: 1, isEverybodys: isAway });
+  }, { most: MOST, lanes: 1, gatherMs: GATHER_MS, isEverybodys: isAway });
   const desk = { admit, settle, unwritten: new Set<Promise<void>>() };
   desks.set(database, desk);
   return desk;

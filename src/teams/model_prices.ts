@@ -44,7 +44,8 @@ export const Create = z.strictObject({
 /** Costs are added up, so all prices are in one currency. Throws ValidationError for another. */
 async function currencyOf(ctx: TxCtx, wanted: string | undefined): Promise<string> {
   await ctx.db.execute(sql`select pg_advisory_xact_lock(hashtext('switchboard.currency'))`);
-  const [known] = await ctx.db.select({ currency: modelPrices.currency }).from(modelPrices).limit(1);
+  const { currency } = modelPrices;
+  const [known] = await ctx.db.select({ currency }).from(modelPrices).limit(1);
   if (known && wanted && wanted !== known.currency) {
     throw invalid("currency", `Prices here are in ${known.currency}: give this one in it too`);
   }

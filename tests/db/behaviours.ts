@@ -37,6 +37,21 @@ const sqlState = (code: string) =>
   sql.raw(`do $$ begin raise exception 'planted' using errcode = '${code}'; end $$`);
 
 export const behaviours: Record<string, Check> = {
+  "answers a named statement on every session, with values of its own": async ({ w }) => {
+    const { database } = w.process;
+    const ask = (n: number) =>
+      database.query(sql`select ${n}::int as n, ${`word ${n}`}::text as word`, "n_and_word");
+    for (let turn = 0; turn < 3; turn++) {
+      const numbers = Array.from({ length: 12 }, (_, n) => n);
+      const rows = await Promise.all(numbers.map(ask));
+      assert.deepEqual(
+        rows.map(([row]) => ({ ...row })),
+        numbers.map((n) => ({ n, word: `word ${n}` })),
+      );
+    }
+    await assert.rejects(() => database.query(sql`select 1 / ${0}::int`, "division"));
+    assert.equal((await ask(7))[0]?.n, 7);
+  },
   "keeps what transact wrote and nothing of what failed": async ({ ctx }) => {
     await bump(ctx(), "kept");
     await assert.rejects(

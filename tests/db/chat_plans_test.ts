@@ -74,22 +74,40 @@ async function readSoFar(sql: TransactionSql): Promise<Map<string, number>> {
   return new Map(rows.map(({ relname, n }) => [String(relname), Number(n)]));
 }
 
+type Call = (sql: TransactionSql) => Promise<{ length: number }>;
+
+/** What a call answers once its plan is settled, how long it takes, and of which table it reads most. */
+async function reading(sql: TransactionSql, call: Call) {
+  for (let n = 0; n < WARMING; n++) await call(sql);
+  const before = await readSoFar(sql);
+  const began = performance.now();
+  const answer = await call(sql);
+  const ms = performance.now() - began;
+  const read = [...await readSoFar(sql)].map(([table, n]) => ({
+    table,
+    n: n - (before.get(table) ?? 0),
+  }));
+  const [{ table, n } = { table: "none", n: 0 }] = read.toSorted((a, b) => b.n - a.n);
+  return { answer, ms, table, n };
+}
+
+const asked = (n: number, place: number) => ({
+  place,
+  tenant: id(1 + n % TENANTS),
+  team: id(n),
+  key: id(n),
+  lease: crypto.randomUUID(),
+  endpoint: "chat.completions",
+  model: "model-1",
+  tokens: 5,
+  request: "r",
+  seconds: 60,
+});
+
 Deno.test("what chat asks for a request reads a handful of rows", async () => {
   await using home = await house();
   await home.admin(seed);
   const sql = connect(home.url, { max: 1 });
-  const asked = (n: number, place: number) => ({
-    place,
-    tenant: id(1 + n % TENANTS),
-    team: id(n),
-    key: id(n),
-    lease: crypto.randomUUID(),
-    endpoint: "chat.completions",
-    model: "model-1",
-    tokens: 5,
-    request: "r",
-    seconds: 60,
-  });
   const leases = await home.admin("select tenant_id, id from quota_leases limit 1000");
   const leaseOf = (n: number) => ({
     tenant: leases[n]?.tenant_id,
@@ -109,8 +127,13 @@ Deno.test("what chat asks for a request reads a handful of rows", async () => {
   const several = <T>(count: number, of: (n: number, place: number) => T) =>
     JSON.stringify(Array.from({ length: count }, (_, place) => of(next++, place)));
   /** Each with how many rows of one table it may read. */
-  const calls: [string, number, (sql: TransactionSql) => Promise<{ length: number }>, number][] = [
-    ["one is let in", 6, (sql) => sql`select * from chat_admit(${several(1, asked)}::text::jsonb)`, 1],
+  const calls: [string, number, Call, number][] = [
+    [
+      "one is let in",
+      6,
+      (sql) => sql`select * from chat_admit(${several(1, asked)}::text::jsonb)`,
+      1,
+    ],
     [
       "fifty are let in",
       300,
@@ -118,7 +141,12 @@ Deno.test("what chat asks for a request reads a handful of rows", async () => {
       50,
     ],
     ["one is settled", 8, (sql) => sql`select chat_settle(${several(1, leaseOf)}::text::jsonb)`, 1],
-    ["fifty are settled", 400, (sql) => sql`select chat_settle(${several(50, leaseOf)}::text::jsonb)`, 1],
+    [
+      "fifty are settled",
+      400,
+      (sql) => sql`select chat_settle(${several(50, leaseOf)}::text::jsonb)`,
+      1,
+    ],
     ["leases that are over", 2, (sql) => sql`select * from chat_expired(500, 0)`, 0],
     ["chats to work off", 2, (sql) => sql`select * from chats_due(100, '{}')`, 0],
     ["a channel by its id", 2, (sql) => sql`select * from channel_by_id(${id(7)})`, 1],
@@ -127,21 +155,10 @@ Deno.test("what chat asks for a request reads a handful of rows", async () => {
   ];
   const told: string[] = [];
   for (const [name, most, call, answers] of calls) {
-    const read = await sql.begin(async (sql) => {
-      for (let n = 0; n < WARMING; n++) await call(sql);
-      const before = await readSoFar(sql);
-      const began = performance.now();
-      assert.equal((await call(sql)).length, answers, name);
-      const ms = performance.now() - began;
-      const after = await readSoFar(sql);
-      const [table = "", n = 0] = [...after].map(([table, n]): [string, number] => [
-        table,
-        n - (before.get(table) ?? 0),
-      ]).toSorted(([, a], [, b]) => b - a)[0] ?? [];
-      told.push(`${name} ${ms.toFixed(1)} ms, ${n} of ${table}`);
-      return { table, n };
-    });
-    assert.ok(read.n <= most, `${name} reads ${read.n} rows of ${read.table}`);
+    const { answer, ms, table, n } = await sql.begin((sql) => reading(sql, call));
+    assert.equal(answer.length, answers, name);
+    assert.ok(n <= most, `${name} reads ${n} rows of ${table}`);
+    told.push(`${name} ${ms.toFixed(1)} ms, ${n} of ${table}`);
   }
   console.log(`With ${ROWS} rows a table: ${told.join("; ")}`);
   await sql.end();

@@ -132,22 +132,23 @@ Deno.test(`${CONNECTIONS} who admit, settle and sweep random batches at once mee
 
 Deno.test("chat_admit goes by what holds when its turn comes, and counts all that it lets in", async () => {
   const { database } = home.w;
-  const [cut, changed, shut] = [
+  const [cut, changed, shut, opened] = [
     await home.team({ dailyQuota: 10 }),
     await home.team(),
     await home.team(),
+    await home.team(),
   ];
-  await admitted(database, [cut.id, changed.id, shut.id]);
-  await home.server.admin(`update teams set is_active = false where id = '${shut.id}'`);
+  await admitted(database, [cut.id, changed.id, shut.id, opened.id]);
+  await home.server.admin(`update teams set is_active = false where id = '${opened.id}'`);
   const holder = connect(home.server.adminUrl, { max: 1 });
   const mine = await holder.reserve();
   await mine.unsafe(
-    `begin; select from quota_counters where team_id in ('${cut.id}', '${changed.id}')
+    `begin; select from quota_counters where team_id in ('${cut.id}', '${changed.id}', '${shut.id}')
     for update`,
   );
   const verdicts = asking(
     database,
-    [cut, changed, shut].map(({ id, apiKeyId }) => ({
+    [cut, changed, shut, opened].map(({ id, apiKeyId }) => ({
       team: id,
       key: apiKeyId,
     })),
@@ -157,11 +158,11 @@ Deno.test("chat_admit goes by what holds when its turn comes, and counts all tha
   await until(async () => await home.server.count(waits) === 1, "it waits for its turn");
   await home.server.admin(`
     update teams set daily_quota = 1 where id = '${cut.id}';
-    update teams set is_active = true where id = '${shut.id}';
+    update teams set is_active = id = '${opened.id}' where id in ('${shut.id}', '${opened.id}');
     update api_keys set revoked_at = now() where id = '${changed.apiKeyId}';
     update test_days set day = day + 1`);
   await mine.unsafe("commit");
-  assert.deepEqual(await verdicts, ["day", "no_key", "no_team"]);
+  assert.deepEqual(await verdicts, ["day", "no_key", "no_team", "admitted"]);
   assert.deepEqual(await disagreements(home.server), []);
   mine.release();
   await holder.end();

@@ -122,8 +122,17 @@ export async function ownersOf(ctx: TenantCtx, models: readonly string[]) {
   return owners;
 }
 
+/** Opening one takes longer than all else that is done for a request; it goes with the row it stands in. */
+const opened = new WeakMap<Row, Promise<Secret>>();
+
 /** The upstream's key; null where it needs none. */
-export function keyOf(ctx: TenantCtx, { id, tenantId, apiKey }: Row): Promise<Secret> | null {
+export function keyOf(ctx: TenantCtx, upstream: Row): Promise<Secret> | null {
+  const { id, tenantId, apiKey } = upstream;
   if (apiKey === null) return null;
-  return ctx.secrets.open(asSystem(ctx, tenantId), at(upstreams.apiKey, id), apiKey);
+  const known = opened.get(upstream);
+  if (known) return known;
+  const key = ctx.secrets.open(asSystem(ctx, tenantId), at(upstreams.apiKey, id), apiKey);
+  opened.set(upstream, key);
+  key.catch(() => opened.delete(upstream));
+  return key;
 }

@@ -48,6 +48,7 @@ function isAnswer({ ok, headers }: Response): boolean {
     (type === null || /^(application\/([\w.-]+\+)?json|text\/event-stream)\b/i.test(type));
 }
 
+const encoder = new TextEncoder();
 const paths = { "chat.completions": "/chat/completions", embeddings: "/embeddings" } as const;
 
 async function send(ctx: TenantCtx, request: ChatRequest, route: Route, signal: AbortSignal) {
@@ -61,7 +62,7 @@ async function send(ctx: TenantCtx, request: ChatRequest, route: Route, signal: 
       "x-request-id": ctx.requestId,
       ...key ? { authorization: `Bearer ${key.reveal()}` } : {},
     },
-    body: textFor(request, route),
+    body: encoder.encode(textFor(request, route)),
     signal,
     keepAlive: true,
     timeoutMs: upstream.timeoutMs,
