@@ -111,6 +111,8 @@ export type Stance = {
   leave: (h: House) => Promise<unknown> | void;
   /** The ways it is tried in. */
   way?: (way: string, entry: Entry) => boolean;
+  /** What is put into a route's places: each of our ids by its place among them. */
+  id?: (place: number, route: string) => boolean;
 };
 const asItIs: Stance = { name: "", enter: () => {}, leave: () => {} };
 
@@ -272,7 +274,8 @@ export async function routesCampaign(
   const callers: (Principal | null)[] = [theirs.boss, null];
   await stance.enter(h);
   for (const route of routes) {
-    for (const id of [...ids, nobody]) {
+    for (const [place, id] of [...ids, nobody].entries()) {
+      if (stance.id && !stance.id(place, route)) continue;
       const path = route.replace(":host", apiHost).replaceAll(/:\w+(\{[^}]*\})?|\*/g, id);
       for (const method of ["GET", "POST", "PUT", "DELETE"]) {
         for (const as of callers) {

@@ -14,7 +14,9 @@ const early = new Set(["a forged credential", "another spelling of the path", "o
 /** Checking a password is slow on purpose: with one lock it is tried in a few ways only. */
 const few = new Set(["our call over tRPC", "our call over REST", "our tenant in the body"]);
 /** Every procedure stands the plain attacks and its share of the others: one in so many. All on PROVE. */
-const [SHARE, SHARE_OF_ONE_LOCK] = [2, 12];
+const [SHARE, SHARE_OF_ONE_LOCK] = [4, 12];
+/** A route that is no procedure's is tried with one in so many of our ids, others at each; all on PROVE. */
+const SHARE_OF_IDS = 4;
 const placeIn = (text: string, share: number) =>
   [...text].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 9_973, 7) % share;
 const isInShare = (way: string, { path }: { path: string }) =>
@@ -23,26 +25,28 @@ const isWorthIt = (way: string, { path }: { path: string }) =>
   few.has(way) ||
   path !== "identity.auth.signIn" && !early.has(way) &&
     placeIn(`${path} ${way}`, SHARE_OF_ONE_LOCK) === 0;
+const isIdInShare = (place: number, route: string) =>
+  placeIn(route, SHARE_OF_IDS) === place % SHARE_OF_IDS;
 
 const both: Stance = {
   name: "",
   enter: () => {},
   leave: () => {},
-  ...isProof ? {} : { way: isInShare },
+  ...isProof ? {} : { way: isInShare, id: isIdInShare },
 };
 /** The tenant predicates are taken out of every query. */
 const policiesAlone: Stance = {
   name: "the policies alone",
   enter: ({ tap }) => void (tap.rewrite = withoutTenantPredicates),
   leave: ({ tap }) => void (tap.rewrite = (text) => text),
-  ...isProof ? {} : { way: isWorthIt },
+  ...isProof ? {} : { way: isWorthIt, id: isIdInShare },
 };
 /** No policy counts for the service. */
 const queriesAlone: Stance = {
   name: "the queries alone",
   enter: ({ superuser }) => superuser("alter role switchboard_service bypassrls"),
   leave: ({ superuser }) => superuser("alter role switchboard_service nobypassrls"),
-  ...isProof ? {} : { way: isWorthIt },
+  ...isProof ? {} : { way: isWorthIt, id: isIdInShare },
 };
 const stances = [both, policiesAlone, queriesAlone];
 

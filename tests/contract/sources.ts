@@ -100,6 +100,7 @@ export function codeOf(text: string): string {
 }
 
 function spanAt(text: string, at: number, code: string): string | null {
+  if (!/[/"']/.test(text.charAt(at))) return null;
   const kinds = before.test(code.slice(-40))
     ? [...spans.map(([kind]) => kind), pattern]
     : spans.map(([kind]) => kind);
