@@ -7,9 +7,20 @@ const help = `deno task test [paths and options of deno test]
 Runs every test there is: several files at a time, then, alone, those that count on being so.
 With arguments it is deno test with these. DENO_JOBS says how many files run at a time.`;
 
-/** What measures time, or starts several processes that race: another test beside it would be felt. */
+/** What goes by the clock, or has several processes race: another test beside it would be felt. */
 export const alone = [
-  "tests/races",
+  "tests/races/channels_test.ts",
+  "tests/races/idempotency_test.ts",
+  "tests/races/outage_test.ts",
+  "tests/races/quota_test.ts",
+  "tests/races/refresh_test.ts",
+  "tests/races/revocation_test.ts",
+  "tests/races/rotation_test.ts",
+  "tests/races/sessions_test.ts",
+  "tests/races/settlement_test.ts",
+  "tests/races/single_use_test.ts",
+  "tests/races/team_rates_test.ts",
+  "tests/races/team_revocation_test.ts",
   "tests/machinery/redis_test.ts",
   "tests/identity/sign_in_test.ts",
 ];
@@ -42,7 +53,7 @@ export function summed(parts: { summary: Summary | null; success: boolean }[]): 
 async function run(args: string[]) {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["test", "-A", ...args],
-    env: { DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(Math.max(2, availableParallelism())) },
+    env: { DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(availableParallelism() + 1) },
     stdin: "null",
     stdout: "piped",
   }).spawn();

@@ -102,9 +102,11 @@ Deno.test("headers of any length and content are refused or not heeded, and noth
     "x-api-key",
     "x-request-id",
   ];
-  for (const entry of entries.filter(placeOf)) {
+  const all = [...names, "accept", "content-length", "x-forwarded-for"];
+  for (const [place, entry] of entries.filter(placeOf).entries()) {
     const { input, as } = await example(field, side, entry.path);
-    for (const name of [...names, "accept", "content-length", "x-forwarded-for"]) {
+    // Each place meets some of them, the others are the next one's; on PROVE all meet all.
+    for (const name of all.filter((_, n) => isProof || n % 3 === place % 3)) {
       for (const value of [long, '"', ...isProof ? ["\u00ff\u00fe", ",,,,", "-1"] : []]) {
         const call = rest(entry, input);
         if (!call) continue;

@@ -12,7 +12,7 @@ import { type Facts, mayEnter, pathsOf, reachOf, stepsBetween } from "./oracle.t
 import { asked, type Dice, dice, graph, happenings, written } from "./random_access.ts";
 
 const isProof = Deno.env.get("PROVE") === "1";
-const CASES = isProof ? 10_000 : 600;
+const CASES = isProof ? 10_000 : 300;
 const QUESTIONS = 20; // Of each graph, before and again after things have happened to it.
 const SEED = Number(Deno.env.get("SEED") ?? Math.floor(Math.random() * 2 ** 31));
 

@@ -187,7 +187,7 @@ async function opened() {
   return { first, since };
 }
 
-const PROPERTY = { numRuns: Deno.env.get("PROVE") === "1" ? 500 : 40 };
+const PROPERTY = { numRuns: Deno.env.get("PROVE") === "1" ? 500 : 20 };
 
 Deno.test("refresh does what the model says, whoever presents which token when", async () => {
   const seed = Date.now() % 1_000_000;

@@ -9,7 +9,7 @@ import { type House, house } from "../db/house.ts";
 import { DEPTHS, type Depths, depths, KINDS, peopled } from "../identity/depths.ts";
 
 const PEOPLE = 20; // At each depth.
-const ROUNDS = Deno.env.get("PROVE") === "1" ? 50 : 10;
+const ROUNDS = Deno.env.get("PROVE") === "1" ? 50 : 3;
 
 let h: House;
 let all: Depths;
