@@ -5,6 +5,7 @@ import { tokens } from "../../src/access/tokens.ts";
 import { newKey } from "../../src/access/key_text.ts";
 import type { Principal } from "../../src/context.ts";
 import { etagOf } from "../../src/etags.ts";
+import { settled } from "../../src/teams/admission.ts";
 import { newSigningKey } from "../../scripts/laptop.ts";
 import { unmoved } from "../kit.ts";
 import { type Attack, attacksOn, nobody, type Scene } from "./attacks.ts";
@@ -152,6 +153,7 @@ export async function campaign(
   for (const entry of chosen(only)) {
     const scene = await sceneOf(field, entry, secrets);
     const known: Ours = { ids: new Set(await idsOf(h, ours.tenantId)), secrets };
+    await settled(h.w.process);
     const before = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
     const attacks = attacksOn(entry, scene).filter(({ way }) => only.way?.(way, entry) ?? true);
     for (const stance of stances) {
@@ -270,6 +272,7 @@ export async function routesCampaign(
     h.w.hono.routes.map(({ path }) => path).filter((path) => !procedural.has(path)),
   );
   const known: Ours = { ids: new Set(await idsOf(h, ours.tenantId)), secrets: [canary] };
+  await settled(h.w.process);
   const before = await fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
   const callers: (Principal | null)[] = [theirs.boss, null];
   await stance.enter(h);

@@ -2,6 +2,7 @@
  * One good call of every procedure. A test that walks all procedures takes its inputs from here, so
  * a procedure without an entry turns those tests red: add it here, in a line or two.
  */
+import { settled } from "../../src/teams/admission.ts";
 import { access } from "./examples/access.ts";
 import { auth } from "./examples/auth.ts";
 import { channels } from "./examples/channels.ts";
@@ -197,5 +198,6 @@ export async function example(house: House, side: Side, path: string): Promise<R
     throw new Error(`${path} is new: add one good call of it to tests/contract/examples.ts`);
   }
   const { input, as = side.boss, secrets = [] } = await make(house, side);
+  await settled(house.w.process); // What was said for it is written a moment later.
   return { input, as, secrets };
 }
