@@ -4,11 +4,14 @@ import { stripVTControlCharacters } from "node:util";
 
 const help = `deno task test [paths and options of deno test]
 
-Runs every test there is: several files at a time, then, alone, those that count on being so.
-With arguments it is deno test with these. DENO_JOBS says how many files run at a time.`;
+Runs every test there is: several files at a time, then those of races two at a time, then, alone,
+those that measure time. With arguments it is deno test with these. DENO_JOBS says how many files
+run at a time at first.`;
 
-/** What goes by the clock, or has several processes race: another test beside it would be felt. */
-export const alone = [
+/** What measures time: another test beside it would be felt. */
+export const alone = ["tests/machinery/redis_test.ts", "tests/identity/sign_in_test.ts"];
+/** What has several processes race within bounds of time: more than two at once would be felt. */
+export const races = [
   "tests/races/channels_test.ts",
   "tests/races/idempotency_test.ts",
   "tests/races/outage_test.ts",
@@ -21,8 +24,6 @@ export const alone = [
   "tests/races/single_use_test.ts",
   "tests/races/team_rates_test.ts",
   "tests/races/team_revocation_test.ts",
-  "tests/machinery/redis_test.ts",
-  "tests/identity/sign_in_test.ts",
 ];
 
 export type Summary = { passed: number; failed: number; ignored: number };
@@ -50,10 +51,10 @@ export function summed(parts: { summary: Summary | null; success: boolean }[]): 
 }
 
 /** Runs `deno test` and passes on what it prints as it comes. */
-async function run(args: string[]) {
+async function run(args: string[], jobs = 1) {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["test", "-A", ...args],
-    env: { DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(availableParallelism() + 1) },
+    args: ["test", "-A", ...jobs > 1 ? ["--parallel"] : [], ...args],
+    env: { DENO_JOBS: String(jobs) },
     stdin: "null",
     stdout: "piped",
   }).spawn();
@@ -71,7 +72,9 @@ async function main() {
   if (Deno.args.includes("--help")) return console.log(help);
   if (Deno.args.length > 0) Deno.exit((await run(Deno.args)).success ? 0 : 1);
   const startedMs = performance.now();
-  const parts = [await run(["--parallel", `--ignore=${alone.join(",")}`]), await run(alone)];
+  const jobs = Number(Deno.env.get("DENO_JOBS")) || availableParallelism() + 1;
+  const others = `--ignore=${[...races, ...alone].join(",")}`;
+  const parts = [await run([others], jobs), await run(races, 2), await run(alone)];
   const line = summed(parts);
   console.log(`${line} (${Math.round((performance.now() - startedMs) / 1000)}s)`);
   if (!line.startsWith("ok")) Deno.exit(1);

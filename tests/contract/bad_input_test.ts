@@ -20,7 +20,7 @@ import { entries, house } from "./house.ts";
 import { desk, doors, fieldsOf, hasInput, insides } from "./refusals.ts";
 
 const isProof = Deno.env.get("PROVE") === "1";
-const RUNS = isProof ? 300 : 12;
+const RUNS = isProof ? 300 : 8;
 
 const { field, madeOf, refused } = await desk();
 
@@ -165,7 +165,7 @@ Deno.test("nothing of all this was written", async () => {
     const { input } = await example(bad, there, entry.path);
     const before = await prints();
     for (const spot of spotsOf(entry)) {
-      for (const value of wrong(spot).slice(0, 4)) {
+      for (const value of wrong(spot).slice(0, isProof ? 4 : 2)) {
         for (const call of doors(entry, withAt(input, spot.path, value))) {
           const answer = await bad.w.request(call.url, call.init, there.boss);
           await answer.body?.cancel();

@@ -14,9 +14,9 @@ const early = new Set(["a forged credential", "another spelling of the path", "o
 /** Checking a password is slow on purpose: with one lock it is tried in a few ways only. */
 const few = new Set(["our call over tRPC", "our call over REST", "our tenant in the body"]);
 /** Every procedure stands the plain attacks and its share of the others: one in so many. All on PROVE. */
-const [SHARE, SHARE_OF_ONE_LOCK] = [4, 12];
+const [SHARE, SHARE_OF_ONE_LOCK] = [4, 24];
 /** A route that is no procedure's is tried with one in so many of our ids, others at each; all on PROVE. */
-const SHARE_OF_IDS = 4;
+const SHARE_OF_IDS = 8;
 const placeIn = (text: string, share: number) =>
   [...text].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 9_973, 7) % share;
 const isInShare = (way: string, { path }: { path: string }) =>
@@ -51,7 +51,7 @@ const queriesAlone: Stance = {
 const stances = [both, policiesAlone, queriesAlone];
 
 /** Kinds of attack each procedure must have stood, at least. */
-const LEAST_WAYS = isProof ? 12 : 6;
+const LEAST_WAYS = isProof ? 12 : 4;
 const leastOf = (stance: Stance) => stance === both || isProof ? LEAST_WAYS : 1;
 
 function assertNone(list: string[], what: string) {

@@ -22,7 +22,7 @@ import { isLeft, lose, losses, type Person, person, type Where } from "./token_s
 
 const isProof = Deno.env.get("PROVE") === "1";
 /** How many of the thousands of ways to damage a token are tried at one door, others at each. */
-const DAMAGES_EACH = 12;
+const DAMAGES_EACH = 8;
 
 /** `isTeams`: it lets in who comes for a team, and no person whatever they hold. */
 type Door = { name: string; permission: Permission; call: Call; isTeams: boolean };
@@ -127,7 +127,7 @@ function shareOf(trials: Trial[], place: number): Trial[] {
   return trials.filter(({ kind }, n) => {
     const isFirst = !kinds.has(kind);
     kinds.add(kind);
-    return isFirst || n % 4 === Math.floor(place / 2) % 4;
+    return isFirst || n % 6 === Math.floor(place / 2) % 6;
   });
 }
 

@@ -1,6 +1,6 @@
 /** The runs of the test runner are counted together, and none hides another. */
 import assert from "node:assert/strict";
-import { alone, summaryOf, summed } from "../../scripts/proofs.ts";
+import { alone, races, summaryOf, summed } from "../../scripts/proofs.ts";
 import { exists } from "../contract/sources.ts";
 
 const said = (line: string) => `a test ... ok (5ms)\n\n\x1b[0m\x1b[32m${line}\x1b[0m (2m3s)\n\n`;
@@ -27,6 +27,6 @@ Deno.test("summed adds the parts up, and a part that failed or broke off shows",
   assert.equal(summed([good, silent]), "FAILED | 10 passed | 1 failed | 1 ignored");
 });
 
-Deno.test("what runs alone is there", async () => {
-  for (const path of alone) assert.ok(await exists(path), path);
+Deno.test("what runs apart is there", async () => {
+  for (const path of [...races, ...alone]) assert.ok(await exists(path), path);
 });
