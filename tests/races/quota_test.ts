@@ -64,9 +64,8 @@ async function ask(
   }
 }
 
-/** Ends one of them without a word when the model has begun so many answers; another takes its place. */
-async function killOne(processes: Served[], roll: () => number, id: string, begun: number) {
-  await until(() => (home.model.seen.get(id) ?? 0) >= begun, `${begun} answers have begun`);
+/** Ends one of them without a word; another takes its place. */
+async function killOne(processes: Served[], roll: () => number) {
   const which = Math.floor(roll() * processes.length);
   const victim = processes[which];
   if (!victim) throw new Error("There is nobody to kill");
@@ -79,9 +78,14 @@ async function round(processes: Served[], seed: number) {
   const team = await home.team({ dailyQuota: QUOTA });
   const { id } = team;
   home.model.delayMs = () => roll() * SLOW_MS / 6;
+  let isOver = false;
+  // Who is killed takes along what it has let in and not begun: there may be no more to wait for.
   const killing = (async () => {
     for (let n = 0; n < KILLS; n++) {
-      await killOne(processes, roll, id, Math.ceil((n + roll()) / KILLS * QUOTA / 2));
+      const least = Math.ceil((n + roll()) / KILLS * QUOTA / 2);
+      const begun = () => home.model.seen.get(id) ?? 0;
+      await until(() => isOver || begun() >= least, `${least} answers have begun`, 60_000);
+      if (!isOver) await killOne(processes, roll);
     }
   })();
   const urls = () => processes.map(({ url }) => url);
@@ -90,6 +94,7 @@ async function round(processes: Served[], seed: number) {
   for (const answer of await Promise.all(clients)) {
     answers.set(answer, (answers.get(answer) ?? 0) + 1);
   }
+  isOver = true;
   await killing;
   return { ...team, answers };
 }

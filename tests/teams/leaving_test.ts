@@ -1,6 +1,7 @@
 /** A client that leaves ends the upstream's work, before the first byte and in the middle of a stream. */
 import assert from "node:assert/strict";
 import { tokensOf } from "../../src/teams/gateway/requests.ts";
+import { until } from "../db/house.ts";
 import { eventsIn, eventually, hello, type House, house, onSocket } from "./house.ts";
 
 let h: House;
@@ -28,7 +29,9 @@ const send = (key: string, body: unknown, signal: AbortSignal, headers = {}) =>
   });
 /** The upstream has noticed that nobody waits any more. */
 const aborted = async (call = h.upstream.calls[0]) => {
-  await call?.ended;
+  let isNoticed = false;
+  void call?.ended.then(() => isNoticed = true);
+  await until(() => isNoticed, "the upstream notices", 10_000);
   assert.equal(call?.outcome, "aborted");
 };
 const settledRow = async (id: string) => {
