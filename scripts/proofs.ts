@@ -1,4 +1,4 @@
-/** Runs the tests: first those that stand company, several files at a time, then the others one by one. */
+/** Runs the tests: those that stand company several files at a time, then races, then what measures time. */
 import { availableParallelism } from "node:os";
 import { stripVTControlCharacters } from "node:util";
 

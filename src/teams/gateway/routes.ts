@@ -122,7 +122,7 @@ export async function ownersOf(ctx: TenantCtx, models: readonly string[]) {
   return owners;
 }
 
-/** Opening one takes longer than all else that is done for a request; it goes with the row it stands in. */
+/** Opening one is a trip to another thread. What is opened goes with the row it stands in. */
 const opened = new WeakMap<Row, Promise<Secret>>();
 
 /** The upstream's key; null where it needs none. */
