@@ -50,6 +50,16 @@ export function summed(parts: { summary: Summary | null; success: boolean }[]): 
   return `${word} | ${passed} passed | ${failed} failed | ${ignored} ignored`;
 }
 
+/** Which tests failed, by the runner's own list, each with the first lines of what it said. */
+export function failuresOf(output: string): string[] {
+  const plain = stripVTControlCharacters(output);
+  const from = plain.lastIndexOf("\n ERRORS \n");
+  const to = plain.lastIndexOf("\n FAILURES \n");
+  if (from < 0 || to < from) return [];
+  const said = plain.slice(from, to).matchAll(/^(.+)\nerror: ((?:(?! {4}at ).*\n){1,4})/gm);
+  return [...said].map(([, test, error]) => `${test}: ${error?.trim()}`);
+}
+
 /** Runs `deno test` and passes on what it prints as it comes. */
 async function run(args: string[], jobs = 1) {
   const child = new Deno.Command(Deno.execPath(), {
@@ -65,7 +75,7 @@ async function run(args: string[], jobs = 1) {
     output += decoder.decode(chunk, { stream: true });
   }
   const { success } = await child.status;
-  return { summary: summaryOf(output), success };
+  return { summary: summaryOf(output), failures: failuresOf(output), success };
 }
 
 async function main() {
@@ -75,6 +85,7 @@ async function main() {
   const jobs = Number(Deno.env.get("DENO_JOBS")) || availableParallelism() + 1;
   const others = `--ignore=${[...races, ...alone].join(",")}`;
   const parts = [await run([others], jobs), await run(races, 2), await run(alone)];
+  for (const failure of parts.flatMap(({ failures }) => failures)) console.log(`\n${failure}`);
   const line = summed(parts);
   console.log(`${line} (${Math.round((performance.now() - startedMs) / 1000)}s)`);
   if (!line.startsWith("ok")) Deno.exit(1);

@@ -1,6 +1,6 @@
 /** The runs of the test runner are counted together, and none hides another. */
 import assert from "node:assert/strict";
-import { alone, races, summaryOf, summed } from "../../scripts/proofs.ts";
+import { alone, failuresOf, races, summaryOf, summed } from "../../scripts/proofs.ts";
 import { exists } from "../contract/sources.ts";
 
 const said = (line: string) => `a test ... ok (5ms)\n\n\x1b[0m\x1b[32m${line}\x1b[0m (2m3s)\n\n`;
@@ -25,6 +25,36 @@ Deno.test("summed adds the parts up, and a part that failed or broke off shows",
   assert.equal(summed([good, odd]), "FAILED | 15 passed | 1 failed | 1 ignored");
   const silent = { summary: null, success: true };
   assert.equal(summed([good, silent]), "FAILED | 10 passed | 1 failed | 1 ignored");
+});
+
+Deno.test("failuresOf names what failed with the beginning of what it said, a test's own print aside", () => {
+  const output = [
+    "------- output -------",
+    "mine => ./no_test.ts:1:1",
+    "error: printed by a test",
+    "----- output end -----",
+    "",
+    " ERRORS ",
+    "",
+    "\x1b[1mone ... inner => ./a_test.ts:1:6\x1b[0m",
+    "error: Error: what was",
+    "said",
+    "    at file:///a_test.ts:1:38",
+    "",
+    "./b_test.ts (uncaught error)",
+    "error: (in promise) Error: uncaught",
+    "    at file:///b_test.ts:1:7",
+    "",
+    " FAILURES ",
+    "",
+    "one ... inner => ./a_test.ts:1:6",
+    "",
+  ].join("\n");
+  assert.deepEqual(failuresOf(output), [
+    "one ... inner => ./a_test.ts:1:6: Error: what was\nsaid",
+    "./b_test.ts (uncaught error): (in promise) Error: uncaught",
+  ]);
+  assert.deepEqual(failuresOf(said("ok | 12 passed | 0 failed")), []);
 });
 
 Deno.test("what runs apart is there", async () => {
