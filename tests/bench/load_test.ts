@@ -26,7 +26,7 @@ Deno.test("figures takes the variants of a request in turn, and counts whole ans
     const isWhole = asked.length % 2 === 0;
     return new Response(isWhole ? body : new Blob([body]).stream());
   });
-  const { perSecond, p50Ms, p99Ms } = await figures({ ...on.target, variants: 3 }, 100, 1);
+  const { perSecond, p50Ms, p99Ms } = await figures({ ...on.target, variants: 3 }, 1_000, 1);
   const names = ["Bearer key-0", "Bearer key-1", "Bearer key-2"];
   assert.deepEqual(asked, asked.map((_, i) => names[i % 3]));
   assert.ok(asked.length >= 3);
@@ -39,13 +39,13 @@ Deno.test("figures throws at the first answer that is not 200", async () => {
 });
 
 Deno.test("firstByteMs ends its watch when the first chunk comes, not the last", async () => {
-  const pauseMs = 100;
+  const pauseMs = 300;
   await using on = serving(() => {
     const rest = (): Promise<string> =>
       new Promise((resolve) => setTimeout(() => resolve("data: [DONE]\n\n"), pauseMs));
     return new Response(ReadableStream.from(pieces(rest)).pipeThrough(new TextEncoderStream()));
   });
-  assert.ok(await firstByteMs(on.target, 3) < pauseMs / 2);
+  assert.ok(await firstByteMs(on.target, 3) < pauseMs);
 });
 
 async function* pieces(rest: () => Promise<string>) {
