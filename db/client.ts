@@ -4,7 +4,8 @@ import { type SQL, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/neon-serverless";
 import { type PgDatabase, PgDialect, type PgQueryResultHKT } from "drizzle-orm/pg-core";
 import pg from "pg";
-import { isBroken, isForgotten } from "./failures.ts";
+import { isForgotten } from "./failures.ts";
+import { KeptSessions, lendFrom } from "./kept_sessions.ts";
 
 /** One type for every driver and for a transaction, so that a verb never knows which it has. */
 export type Db = PgDatabase<PgQueryResultHKT>;
@@ -95,10 +96,16 @@ export function open(url: string, options: OpenOptions = {}): Database {
   // A connection that breaks says so to whoever waits for its answer; else to nobody.
   pool.on("error", () => {});
   pool.on("connect", (client: PoolClient) => void client.on("error", () => {}));
+  const kept = new KeptSessions(pool, Math.min(3, Math.floor(poolSize / 3)));
+  const close = async () => {
+    kept.close();
+
+    await pool.end();
+  };
   return databaseOf(
     (work) => lendFrom(pool, (client) => work(drizzle({ client, casing }))),
-    { driver, role: null, close: () => pool.end() },
-    asking(pool),
+    { driver, role: null, close },
+    asking(pool, kept),
   );
 }
 
@@ -111,37 +118,26 @@ const types = {
     written.has(id) ? String : pg.types.getTypeParser(id, format),
 };
 
-/** Without drizzle's session, which takes longer to make than a small statement to send. */
-function asking(pool: Pool): Database["query"] {
-  let isKept = true;
-  return (statement, name) => {
+/**
+ * Without drizzle's session, which takes longer to make than a small statement to send. Named
+ * statements go over sessions of their own, which a pool takes as long to lend.
+ */
+function asking(pool: Pool, kept: KeptSessions): Database["query"] {
+  let isNamed = true;
+  return async (statement, name) => {
     const { sql: text, params } = dialect.sqlToQuery(statement);
-    return lendFrom(pool, async (client) => {
-      const plain = async () => (await client.query({ text, types }, params)).rows;
-      if (!name || !isKept) return await plain();
-      try {
-        return (await client.query({ text, types, name }, params)).rows;
-      } catch (error) {
-        if (!isForgotten(error)) throw error;
-        isKept = false; // A pooler stands between, and others' statements are where ours was.
-        return await plain();
-      }
-    });
+    const ask = async (client: PoolClient, name?: string) =>
+      (await client.query({ text, types, ...name ? { name } : {} }, params)).rows;
+    if (!name || !isNamed) return await lendFrom(pool, ask);
+    try {
+      return await kept.lend((client) => ask(client, name));
+    } catch (error) {
+      if (!isForgotten(error)) throw error;
+      isNamed = false; // A pooler stands between, and others' statements are where ours was.
+      kept.rest();
+      return await lendFrom(pool, ask);
+    }
   };
-}
-
-/** A session whose connection broke does not go back to the pool. */
-async function lendFrom<T>(pool: Pool, work: (client: PoolClient) => Promise<T>): Promise<T> {
-  const client = await pool.connect();
-  let isLost = false;
-  try {
-    return await work(client);
-  } catch (error) {
-    isLost = isBroken(error);
-    throw error;
-  } finally {
-    client.release(isLost);
-  }
 }
 
 function configureNeon(webSocketProxy: string | undefined) {

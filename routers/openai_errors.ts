@@ -77,7 +77,7 @@ export function quotaHeaders({ day, month }: Quota): Record<string, string> {
     if (limit === null) continue;
     headers[`x-quota-limit-${name}`] = String(limit);
     headers[`x-quota-remaining-${name}`] = String(remaining);
-    headers[`x-quota-reset-${name}`] = endsAt.toISOString();
+    headers[`x-quota-reset-${name}`] = endsAt.toISOString().replace(".000Z", "Z");
   }
   return headers;
 }

@@ -4,6 +4,7 @@ import { type Context, Hono } from "hono";
 import { v7 } from "uuid";
 import { mountChannelUpdates } from "../routers/channel_updates.ts";
 import { openApi } from "../routers/about.ts";
+import { KnownPaths } from "../routers/known_paths.ts";
 import { mountDocs } from "../routers/docs.ts";
 import { appRouter } from "../routers/mod.ts";
 import { mountOauthCallback } from "../routers/oauth_callback.ts";
@@ -106,7 +107,7 @@ function contextMaker(services: Services, options: AppOptions) {
 
 /** The whole service as one `fetch`. */
 export function app(services: Services, options: AppOptions): Hono<AppEnv> {
-  const hono = new Hono<AppEnv>();
+  const hono = new Hono<AppEnv>({ router: new KnownPaths() });
   const context = contextMaker(services, options);
   const report = (error: unknown, c: AppContext) =>
     services.log("error", "a request failed", {

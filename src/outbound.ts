@@ -25,6 +25,8 @@ export type OutboundInit = RequestInit & {
    * A call that finds it closed by the far side is sent again, a POST too. Not for streamed bodies.
    */
   keepAlive?: boolean;
+  /** Nothing leaves and nobody is asked before this resolves; the call is made ready meanwhile. */
+  after?: Promise<unknown>;
 };
 
 /** `fetch`, guarded; fits oauth4webapi's `customFetch`. */
@@ -86,7 +88,6 @@ export function outbound(o: OutboundOptions): Outbound & Disposable {
       return found;
     };
     try {
-      patience.wait(timeoutMs, "was not found");
       const { body, ...request } = await requestOf(init, patience);
       const common = {
         ...request,
@@ -99,8 +100,10 @@ export function outbound(o: OutboundOptions): Outbound & Disposable {
         patience,
       };
       if (init.keepAlive && !(body instanceof ReadableStream)) {
-        return await keptExchange({ ...common, body, addresses }, kept);
+        return await keptExchange({ ...common, body, addresses, after: init.after }, kept);
       }
+      if (init.after) await patience.bound(init.after);
+      patience.wait(timeoutMs, "was not found");
       return await exchange({ ...common, body, addresses: await patience.bound(addresses()) });
     } catch (error) {
       patience.end();

@@ -20,11 +20,15 @@ export type KeptCall = Call & {
   body: Uint8Array | null;
   /** Every address of the host, resolved and checked; asked when no connection is at rest. */
   addresses: () => Promise<readonly string[]>;
+  /** What is waited for before any of it, the call written out already. */
+  after: Promise<unknown> | undefined;
 };
 
 /** A call, the connection that is its own until it is finished, and where that goes then. */
 type Turn = {
   call: KeptCall;
+  /** It, as it is sent. */
+  bytes: Bytes;
   connection: Connection;
   kept: KeptConnections;
   isSent: boolean;
@@ -46,16 +50,20 @@ class WentStale extends Error {}
  * first byte does it twice: whoever cannot bear that does not keep connections.
  */
 export async function keptExchange(call: KeptCall, kept: KeptConnections): Promise<Response> {
-  const rested = kept.take(call.url.origin);
+  const { url, method, headers, body, after } = call;
+  const target = url.pathname + url.search;
+  const bytes = requestBytes({ method, target, host: url.host, headers, body });
+  if (after) await call.patience.bound(after);
+  const rested = kept.take(url.origin);
   if (rested !== undefined) {
     try {
-      return await attempt({ call, connection: rested, kept, ...begun });
+      return await attempt({ call, bytes, connection: rested, kept, ...begun });
     } catch (error) {
       if (!(error instanceof WentStale)) throw error;
     }
   }
   const connection = await fresh(call);
-  return await attempt({ call, connection, kept, ...begun }, { isFresh: true });
+  return await attempt({ call, bytes, connection, kept, ...begun }, { isFresh: true });
 }
 
 async function fresh(call: KeptCall): Promise<Connection> {
@@ -89,17 +97,15 @@ async function attempt(turn: Turn, { isFresh = false } = {}): Promise<Response> 
 
 /** Writes and reads side by side: an answer may come before the request is through. */
 function answerTo(turn: Turn) {
-  const { call, connection } = turn;
-  const { url, method, headers, body, patience, timeoutMs } = call;
-  const target = url.pathname + url.search;
+  const { call, bytes, connection } = turn;
+  const { patience, timeoutMs } = call;
   patience.wait(timeoutMs, "did not take the request");
   const sent = () => {
     turn.isSent = true;
     if (!connection.hasHeard) patience.wait(timeoutMs, "did not answer");
   };
   // Who does not take a request may still have said why: what can be read decides.
-  connection.write(requestBytes({ method, target, host: url.host, headers, body }))
-    .then(sent, () => {});
+  connection.write(bytes).then(sent, () => {});
   return readHead(() => connection.read());
 }
 

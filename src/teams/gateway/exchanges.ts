@@ -135,7 +135,7 @@ export async function exchange(
   const routes = await routesOf(ctx, request, effective);
   const withinMs = answerWithinMs(routes);
   const beganAt = performance.now();
-  const lease = await admit(ctx, {
+  const admission = admit(ctx, {
     teamId,
     apiKeyId,
     sessionId,
@@ -145,6 +145,14 @@ export async function exchange(
     inputTokens: request.inputTokens,
     leaseSeconds: Math.ceil(withinMs / 1_000) + GRACE_SECONDS,
   });
+  const bounds = bounded(signal, withinMs);
+  // Made ready while the database decides; it leaves when that lets it in.
+  const calling = callUpstreams(ctx, routes, request, { signal: bounds.stop, after: admission });
+  calling.catch(() => {}); // Told below, to whom was let in.
+  const lease = await admission.catch((error) => {
+    bounds.release();
+    throw error;
+  });
   const course: Course = {
     ctx,
     lease,
@@ -152,11 +160,11 @@ export async function exchange(
     beganAt,
     firstByteMs: null,
     ended: Promise.withResolvers<Ended>(),
-    ...bounded(signal, withinMs),
+    ...bounds,
   };
   coursesOf(ctx).add(course);
   try {
-    const called = await callUpstreams(ctx, routes, request, course.stop);
+    const called = await calling;
     const { response, route } = called;
     const base = {
       quota: lease.quota,

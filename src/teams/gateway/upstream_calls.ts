@@ -51,7 +51,9 @@ function isAnswer({ ok, headers }: Response): boolean {
 const encoder = new TextEncoder();
 const paths = { "chat.completions": "/chat/completions", embeddings: "/embeddings" } as const;
 
-async function send(ctx: TenantCtx, request: ChatRequest, route: Route, signal: AbortSignal) {
+type Within = { signal: AbortSignal; after: Promise<unknown> };
+
+async function send(ctx: TenantCtx, request: ChatRequest, route: Route, within: Within) {
   const { upstream } = route;
   const key = await keyOf(ctx, upstream);
   return await ctx.outbound(upstream.baseUrl + paths[request.endpoint], {
@@ -63,7 +65,7 @@ async function send(ctx: TenantCtx, request: ChatRequest, route: Route, signal: 
       ...key ? { authorization: `Bearer ${key.reveal()}` } : {},
     },
     body: encoder.encode(textFor(request, route)),
-    signal,
+    ...within,
     keepAlive: true,
     timeoutMs: upstream.timeoutMs,
     idleMs: upstream.idleMs,
@@ -103,23 +105,27 @@ async function attempt(
   ctx: TenantCtx,
   request: ChatRequest,
   route: Route,
-  signal: AbortSignal,
+  within: Within,
 ): Promise<Tried> {
+  const { signal } = within;
   signal.throwIfAborted();
   try {
-    return { response: await send(ctx, request, route, signal) };
+    return { response: await send(ctx, request, route, within) };
   } catch (error) {
     if (!(error instanceof Refused) || signal.aborted) throw error;
     return { refused: error };
   }
 }
 
-/** The first answer worth passing on: a good one, one about the request itself, or the last there was. */
+/**
+ * The first answer worth passing on: a good one, one about the request itself, or the last there was.
+ * Nothing is sent before `after` resolves; what it rejects with is thrown.
+ */
 export async function callUpstreams(
   ctx: TenantCtx,
   routes: readonly [Route, ...Route[]],
   request: ChatRequest,
-  signal: AbortSignal,
+  within: Within,
 ): Promise<Called> {
   let attempts = 0;
   let last: { route: Route; tried: Tried } | null = null;
@@ -127,7 +133,7 @@ export async function callUpstreams(
     for (let tries = 1; tries <= route.upstream.maxAttempts; tries++) {
       attempts++;
       if (last && "response" in last.tried) await last.tried.response.body?.cancel();
-      const tried = await attempt(ctx, request, route, signal);
+      const tried = await attempt(ctx, request, route, within);
       last = { route, tried };
       const response = "response" in tried ? tried.response : null;
       if (response && (isAnswer(response) || isTheirs(response.status))) {
@@ -139,7 +145,7 @@ export async function callUpstreams(
       if (isHopeless || tries === route.upstream.maxAttempts) break;
       const ms = pauseMs(response, tries);
       if (ms === null) break;
-      await paused(ms, signal);
+      await paused(ms, within.signal);
     }
   }
   return await lastOf(ctx, last?.route ?? routes[0], last?.tried ?? null, attempts);
