@@ -4,7 +4,6 @@ import { sql } from "drizzle-orm";
 import postgres from "postgres";
 import { v7 } from "uuid";
 import { type Database, rowsOf } from "../../db/client.ts";
-import { embedded } from "../../db/embedded.ts";
 import { migrate, ownerOf } from "../../db/migrate.ts";
 import { users, userSecurity } from "../../db/schema/identity.ts";
 import { platformCredentials, userPlatformBindings } from "../../db/schema/platforms.ts";
@@ -13,6 +12,7 @@ import * as keys from "../../src/secrets/encryption_keys.ts";
 import { keyringOf, newKek } from "../../src/secrets/keyring.ts";
 import { offline } from "../../src/secrets/offline.ts";
 import { at } from "../../src/secrets/places.ts";
+import { freshDatabase as emptyDatabase } from "../kit.ts";
 import { freshDatabase, type PostgresServer } from "../stand_ins/postgres.ts";
 import { ROOT_TENANT } from "../../src/topics.ts";
 
@@ -124,19 +124,9 @@ export async function sealedUnder(admin: Admin): Promise<Record<string, number>>
   return Object.fromEntries(rows.map(({ under, values }) => [String(under), Number(values)]));
 }
 
-let migrated: Promise<Blob> | undefined;
-
-async function snapshot(): Promise<Blob> {
-  const database = await embedded();
-  await migrate(database);
-  const dump = await database.client.dumpDataDir("none");
-  await database.close();
-  return dump;
-}
-
 /** An embedded database, empty but for the root tenant and one platform. */
 export async function embeddedHouse() {
-  const database = await embedded(undefined, await (migrated ??= snapshot()));
+  const database = await emptyDatabase();
   const admin: Admin = async (text) => (await database.client.query<Row>(text)).rows;
   await foundations(admin);
   return { database, admin, [Symbol.asyncDispose]: () => database.close() };
