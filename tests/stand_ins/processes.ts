@@ -38,11 +38,17 @@ export async function writeFor(account: Account | undefined, path: string, text:
   if (account) await Deno.chown(path, account.uid, account.gid);
 }
 
+/** Below what systems give to whoever asks for any, so that nobody else is given it meanwhile. */
 export function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
+  for (;;) {
+    const port = 12_000 + Math.floor(Math.random() * 20_000);
+    try {
+      Deno.listen({ hostname: "127.0.0.1", port }).close();
+      return port;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
 }
 
 /** Where a program is installed, or nothing. */

@@ -3,7 +3,7 @@
  * and able to hang, refuse, dawdle or talk nonsense when a test asks for it.
  */
 import { hasRedis, isError, type Redis, type Reply, startRedis } from "./redis.ts";
-import { pause } from "./processes.ts";
+import { freePort, pause } from "./processes.ts";
 import { memoryRedis } from "./redis_memory.ts";
 
 export type UpstashMode =
@@ -106,7 +106,7 @@ function openDoor(handler: (request: Request) => Promise<Response>) {
     );
     return { closing, server };
   };
-  let current: ReturnType<typeof listen> | undefined = listen(0);
+  let current: ReturnType<typeof listen> | undefined = listen(freePort());
   const { port } = current.server.addr;
   return {
     port,

@@ -116,11 +116,7 @@ Deno.test("upstash hangs, refuses, dawdles, fails and talks nonsense on demand",
   await server.setMode("refuse");
   const port = Number(new URL(server.url).port);
   const knock = async () => (await Deno.connect({ hostname: "127.0.0.1", port })).close();
-  // Now and then a connection is given the free port itself to begin from, and meets itself.
-  const thrice = async () => {
-    for (let times = 0; times < 3; times++) await knock();
-  };
-  await assert.rejects(thrice, { name: "ConnectionRefused" });
+  await assert.rejects(knock, { name: "ConnectionRefused" });
   await assert.rejects(redis.get("a"), TypeError);
   assert.equal(server.requests, 4);
   await server.setMode("ok");
