@@ -127,7 +127,7 @@ function shareOf(trials: Trial[], place: number): Trial[] {
   return trials.filter(({ kind }, n) => {
     const isFirst = !kinds.has(kind);
     kinds.add(kind);
-    return isFirst || n % 6 === Math.floor(place / 2) % 6;
+    return isFirst || n % 12 === Math.floor(place / 2) % 12;
   });
 }
 
