@@ -3,9 +3,11 @@ import { neonConfig, Pool, type PoolClient } from "@neondatabase/serverless";
 import { type SQL, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/neon-serverless";
 import { type PgDatabase, PgDialect, type PgQueryResultHKT } from "drizzle-orm/pg-core";
+import { Socket } from "node:net";
 import pg from "pg";
 import { isForgotten } from "./failures.ts";
 import { KeptSessions, lendFrom } from "./kept_sessions.ts";
+import { TcpStream } from "./tcp_stream.ts";
 
 /** One type for every driver and for a transaction, so that a verb never knows which it has. */
 export type Db = PgDatabase<PgQueryResultHKT>;
@@ -77,6 +79,9 @@ const isNeon = (url: string) => /\.neon\.tech$/.test(new URL(url).hostname);
 /** Node's driver and Neon's are one program with two kinds of socket. */
 const TcpPool: typeof Pool = pg.Pool;
 
+/** Encryption is Node's: it wants a socket of its own kind beneath it. */
+const streamFor = ({ ssl }: { ssl?: unknown } = {}) => ssl ? new Socket() : new TcpStream();
+
 /** The server ends a statement after 15 s; this is for a network that swallows its answer. */
 const ANSWER_WITHIN_MS = 20_000;
 
@@ -92,6 +97,7 @@ export function open(url: string, options: OpenOptions = {}): Database {
     idleTimeoutMillis: 60_000,
     query_timeout: ANSWER_WITHIN_MS,
     keepAlive: true,
+    ...driver === "neon" ? {} : { stream: streamFor },
   });
   // A connection that breaks says so to whoever waits for its answer; else to nobody.
   pool.on("error", () => {});

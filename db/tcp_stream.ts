@@ -1,0 +1,115 @@
+/**
+ * The part of a socket that `pg` asks of one, over Deno's own TCP: Node's streams take longer on
+ * Deno than a small statement takes to be answered. The shape is pg-cloudflare's, pg's own for Workers.
+ */
+import { Buffer } from "node:buffer";
+import { EventEmitter } from "node:events";
+
+const READ_BYTES = 64 * 1024;
+
+/** An unencrypted connection; emits `connect`, `data` with bytes of its own, `error` and `close`. */
+export class TcpStream extends EventEmitter {
+  writable = false;
+  #conn: Deno.Conn | undefined;
+  readonly #ending = new AbortController();
+  #isReferenced = true;
+  #corks = 0;
+  #pending: Uint8Array[] = [];
+  #written: Promise<void> = Promise.resolve();
+
+  /** To a port of a host, or to the path of a Unix socket. */
+  connect(where: number | string, host?: string): this {
+    this.#open(where, host).catch((error) => this.destroy(error));
+    return this;
+  }
+
+  async #open(where: number | string, hostname = "localhost") {
+    const { signal } = this.#ending;
+    const conn = typeof where === "string" && where.startsWith("/")
+      ? await Deno.connect({ transport: "unix", path: where })
+      : await Deno.connect({ hostname, port: Number(where), signal });
+    if (signal.aborted) return conn.close();
+    this.#conn = conn;
+    if ("setNoDelay" in conn) {
+      conn.setNoDelay(true);
+      conn.setKeepAlive(true);
+    }
+    if (!this.#isReferenced) conn.unref();
+    this.writable = true;
+    this.emit("connect");
+    await this.#read(conn);
+  }
+
+  async #read(conn: Deno.Conn) {
+    let buffer = new Uint8Array(READ_BYTES);
+    for (;;) {
+      const count = await conn.read(buffer);
+      if (count === null) return this.destroy();
+      const isSmall = count * 4 < READ_BYTES;
+      const bytes = isSmall ? buffer.slice(0, count) : buffer.subarray(0, count);
+      if (!isSmall) buffer = new Uint8Array(READ_BYTES);
+      this.emit("data", Buffer.from(bytes.buffer, 0, count));
+    }
+  }
+
+  cork() {
+    this.#corks++;
+  }
+
+  uncork() {
+    if (this.#corks > 0 && --this.#corks === 0) this.#flush();
+  }
+
+  write(bytes: Uint8Array, done?: () => void): boolean {
+    this.#pending.push(bytes);
+    if (this.#corks === 0) this.#flush();
+    if (done) this.#written.then(done);
+    return true;
+  }
+
+  #flush() {
+    const pieces = this.#pending;
+    this.#pending = [];
+    const [first] = pieces;
+    const conn = this.#conn;
+    if (!first || !conn) return;
+    const bytes = pieces.length === 1 ? first : Buffer.concat(pieces);
+    this.#written = this.#written.then(async () => {
+      for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+    }).catch((error) => void this.destroy(error));
+  }
+
+  end() {
+    this.#written.then(() => this.destroy());
+  }
+
+  destroy(error?: unknown): this {
+    if (this.#ending.signal.aborted) return this;
+    this.#ending.abort();
+    this.writable = false;
+    if (error) this.emit("error", error);
+    this.#conn?.close();
+    this.emit("close");
+    return this;
+  }
+
+  // Every connection is made so.
+  setNoDelay(): this {
+    return this;
+  }
+  setKeepAlive(): this {
+    return this;
+  }
+
+  ref(): this {
+    this.#isReferenced = true;
+    this.#conn?.ref();
+    return this;
+  }
+
+  unref(): this {
+    this.#isReferenced = false;
+    this.#conn?.unref();
+    return this;
+  }
+}
