@@ -7,6 +7,12 @@ import { EventEmitter } from "node:events";
 
 const READ_BYTES = 64 * 1024;
 
+/** Deno gives a name that leads nowhere no code; this is Node's. */
+const coded = (error: unknown) =>
+  error instanceof Error && /^failed to lookup address/.test(error.message)
+    ? Object.assign(error, { code: "ENOTFOUND" })
+    : error;
+
 /** An unencrypted connection; emits `connect`, `data` with bytes of its own, `error` and `close`. */
 export class TcpStream extends EventEmitter {
   writable = false;
@@ -19,7 +25,7 @@ export class TcpStream extends EventEmitter {
 
   /** To a port of a host, or to the path of a Unix socket. */
   connect(where: number | string, host?: string): this {
-    this.#open(where, host).catch((error) => this.destroy(error));
+    this.#open(where, host).catch((error) => this.destroy(coded(error)));
     return this;
   }
 

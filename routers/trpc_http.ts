@@ -18,8 +18,6 @@ type Router = typeof appRouter;
 export type TrpcHost<E extends Env> = Omit<Host<E>, "context"> & {
   /** Makes the ctx of a request with so many calls. Throws Fault. */
   context: (c: Context<E>, calls: number) => Promise<Ctx>;
-  /** The RateLimit fields `context` came to. */
-  limits: (c: Context<E>) => Record<string, string>;
 };
 
 export function mountTrpc<E extends Env>(app: Hono<E>, router: Router, host: TrpcHost<E>): void {
@@ -37,14 +35,11 @@ export function mountTrpc<E extends Env>(app: Hono<E>, router: Router, host: Trp
       if (!methods.has(c.req.method)) throw noMethod(allowed(path));
       if (c.req.method === "GET" && queries.has(path)) {
         const run = swift.get(path);
-        const answered = run ? await oneQuery(c, run, held, host.limits(c)) : null;
+        const answered = run ? await oneQuery(c, run, held) : null;
         if (answered) return answered;
       }
       const response = await handle(c, router, held, host);
       response.headers.set("Cache-Control", "no-store");
-      for (const [name, value] of Object.entries(host.limits(c))) {
-        response.headers.set(name, value);
-      }
       return response;
     } catch (error) {
       return refused(c, error, host);
@@ -78,12 +73,7 @@ const tooMany = () =>
  * adapter, which is made for streams and batches. Null when the query was not answered:
  * the adapter then runs it again and words the failure.
  */
-async function oneQuery(
-  c: Context,
-  run: Swift,
-  held: Ctx,
-  limits: Record<string, string>,
-): Promise<Response | null> {
+async function oneQuery(c: Context, run: Swift, held: Ctx): Promise<Response | null> {
   const isBatch = c.req.query("batch") === "1";
   const text = c.req.query("input");
   const envelope = text === undefined ? undefined : parsed(text);
@@ -98,7 +88,6 @@ async function oneQuery(
         "content-type": "application/json",
         vary: "trpc-accept, accept",
         "cache-control": "no-store",
-        ...limits,
       },
     });
   } catch {
@@ -173,6 +162,6 @@ function refused<E extends Env>(c: Context<E>, error: unknown, host: TrpcHost<E>
   };
   return new Response(JSON.stringify({ error: superjson.serialize(shape) }), {
     status,
-    headers: { ...headers, ...host.limits(c), "content-type": "application/json" },
+    headers: { ...headers, "content-type": "application/json" },
   });
 }

@@ -35,7 +35,7 @@ export type AppOptions = {
   trustForwardedFor: boolean;
 };
 
-type Variables = { requestId: string; limits?: Record<string, string> };
+type Variables = { requestId: string; judged?: Judged[] };
 type AppEnv = { Variables: Variables; Bindings: { remoteAddr?: Deno.Addr } };
 type AppContext = Context<AppEnv>;
 
@@ -77,9 +77,7 @@ function contextMaker(services: Services, options: AppOptions) {
       judged.push({ limit, verdict });
       if (!verdict.allowed) break; // A noisy principal does not use up what its tenant has left.
     }
-    const limits = limitHeaders(judged);
-    c.set("limits", limits);
-    for (const [name, value] of Object.entries(limits)) c.header(name, value);
+    c.set("judged", judged);
     const refused = judged.find(({ verdict }) => !verdict.allowed);
     if (refused) {
       throw new Fault("RateLimited", `${refused.limit.name}.rate`, "Too many requests: slow down", {
@@ -124,6 +122,9 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
     const began = Date.now();
     if (c.req.url.length <= MAX_URL_LENGTH) await next();
     else c.res = failed(c, urlTooLong(), host);
+    // A surface may know of a nearer limit.
+    const limits = c.res.headers.has("RateLimit") ? {} : limitHeaders(c.get("judged") ?? []);
+    for (const [name, value] of Object.entries(limits)) c.res.headers.set(name, value);
     c.res.headers.set("X-Request-Id", requestId);
     c.res.headers.set("X-Content-Type-Options", "nosniff");
     services.log("info", "request", {
@@ -143,7 +144,7 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
     c.header("Cache-Control", `public, max-age=${JWKS_SECONDS}`);
     return c.json(services.tokens.jwks);
   }, host);
-  mountTrpc(hono, appRouter, { ...host, limits: (c) => c.get("limits") ?? {} });
+  mountTrpc(hono, appRouter, host);
   mountProxy(hono, host);
   mountUsageCsv(hono, host);
   mountOauthCallback(hono, host);

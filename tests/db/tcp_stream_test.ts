@@ -88,6 +88,12 @@ Deno.test("every end is told once: the far side's, our own, a refusal, a giving 
   await until(() => nobody.told.length === 2);
   assert.deepEqual(nobody.told, ["error ECONNREFUSED", "close"]);
 
+  const lost = new TcpStream();
+  const nowhere = heard(lost);
+  lost.connect(5432, "no.such.host.invalid");
+  await until(() => nowhere.told.length === 2);
+  assert.deepEqual(nowhere.told, ["error ENOTFOUND", "close"]);
+
   const late = new TcpStream();
   const given = heard(late);
   late.connect(listener.addr.port, "127.0.0.1");

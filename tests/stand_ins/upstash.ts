@@ -95,6 +95,9 @@ export async function upstash(options: { inMemory?: boolean } = {}): Promise<Ups
   };
 }
 
+const isOpen = (port: number) =>
+  Deno.connect({ hostname: "127.0.0.1", port }).then((conn) => (conn.close(), true), () => false);
+
 /** A server that can be closed, so that connections are refused, and opened on the same port. */
 function openDoor(handler: (request: Request) => Promise<Response>) {
   const listen = (port: number) => {
@@ -119,6 +122,8 @@ function openDoor(handler: (request: Request) => Promise<Response>) {
       current = undefined;
       leaving?.closing.abort();
       await leaving?.server.finished;
+      // A process that another test starts at this moment may still hold the port open.
+      while (await isOpen(port)) continue;
     },
   };
 }
