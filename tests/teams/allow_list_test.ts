@@ -190,3 +190,20 @@ Deno.test("what may pass is tried again as often as the upstream allows, what ma
   const rows = await h.usage(id);
   assert.deepEqual(rows.map(({ attempts }) => attempts), [3, 4, 2, 2, 2, 2, 2, 1, 1, 4, 2]);
 });
+
+Deno.test("a quota that is used up is used up for fallbacks too, whatever ails the first upstream", async () => {
+  const { key, id, admin, upstream } = await falling([second]);
+  await h.w.as(admin).teams.teams.update({ id, dailyQuota: 1 });
+  // Refused before a connection is made: the next is tried at once.
+  await h.sql("update upstreams set base_url = 'ftp://far.example' where id = $1", [upstream.id]);
+  const answer = await h.post(key, hello);
+  assert.deepEqual([answer.status, answer.headers.get("x-model")], [200, second]);
+  await answer.body?.cancel();
+  assert.equal(h.upstream.calls.length, 1);
+  for (const stream of [false, true]) {
+    const { status, code } = await errorOf(await h.post(key, { ...hello, stream }));
+    assert.deepEqual([status, code], [429, "insufficient_quota"]);
+  }
+  await new Promise((resolve) => setTimeout(resolve, 200)); // Sent too early it comes after the refusal.
+  assert.equal(h.upstream.calls.length, 1);
+});
