@@ -105,7 +105,6 @@ export function open(url: string, options: OpenOptions = {}): Database {
   const kept = new KeptSessions(pool, Math.min(3, Math.floor(poolSize / 3)));
   const close = async () => {
     kept.close();
-
     await pool.end();
   };
   return databaseOf(

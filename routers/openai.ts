@@ -78,9 +78,9 @@ function answered(c: Context, it: Exchange, headers: Record<string, string>): Re
   if (refusal) all["x-should-retry"] = String(refusal.mayHelp);
   if (it.retryAfter && refusal?.mayHelp) all["retry-after"] = it.retryAfter;
   if (refusal?.body) return c.json(refusal.body, known, all);
-  // A third of what Hono takes, which would put the same names on it twice before.
+  // Hono's own way would copy the headers twice.
   const response = new Response(it.body, { status: known });
-  for (const name in all) response.headers.append(name, all[name] ?? "");
+  for (const [name, value] of Object.entries(all)) response.headers.append(name, value);
   response.headers.append("content-type", it.contentType);
   return response;
 }

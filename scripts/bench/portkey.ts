@@ -1,5 +1,6 @@
 /** The gateway ours is measured against: Portkey's, installed into a folder that is then removed. */
-import { freePort, type Server } from "./stage.ts";
+import { freePort } from "../../tests/stand_ins/processes.ts";
+import type { Server } from "./stage.ts";
 
 const parts = {
   private: true,

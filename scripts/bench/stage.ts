@@ -10,16 +10,10 @@ import { newKek } from "../../src/secrets/keyring.ts";
 import { services } from "../../src/services.ts";
 import { ROOT_TENANT } from "../../src/topics.ts";
 import { freshDatabase, postgres } from "../../tests/stand_ins/postgres.ts";
+import { freePort } from "../../tests/stand_ins/processes.ts";
 import { newSigningKey } from "../laptop.ts";
 
 export type Server = { port: number; pid: number; startMs: number; stop(): Promise<void> };
-
-export function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
-}
 
 /** Starts `deno serve` of a module and waits for its first answer. */
 export async function serve(module: string, env: Record<string, string> = {}): Promise<Server> {

@@ -118,8 +118,8 @@ async function tryAt(door: Door, trial: Trial, front = w.hono) {
 }
 
 /**
- * What is tried at one door. Every kind is; of the many of a kind every second at one procedure and
- * the others at the next, since the road behind the doors is one.
+ * What is tried at one door. Every kind is; of the many of a kind every twelfth at two doors and
+ * others at the next two, since the road behind the doors is one.
  */
 function shareOf(trials: Trial[], place: number): Trial[] {
   if (isProof) return trials;
