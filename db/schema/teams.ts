@@ -179,7 +179,10 @@ export const quotaCounters = pgTable("quota_counters", {
   tenantOnly,
 ]);
 
-/** An admitted request that is not settled yet. Past its time anybody settles it at the floor. */
+/**
+ * An admitted request that is not settled yet. Past its time anybody settles it at the floor. Its
+ * team's counters refer to the team for it: they were counted on just before, and nobody deletes them.
+ */
 export const quotaLeases = pgTable("quota_leases", {
   tenantId: uuid().notNull(),
   id: uuid().notNull(),
@@ -197,13 +200,14 @@ export const quotaLeases = pgTable("quota_leases", {
   expiresAt: at().notNull(),
 }, (t) => [
   primaryKey({ columns: [t.tenantId, t.id] }),
-  foreignKey({ columns: [t.tenantId, t.teamId], foreignColumns: [teams.tenantId, teams.id] }),
   index("idx_quota_leases_expires_at").on(t.expiresAt), // The sweep goes across tenants.
-  index("idx_quota_leases_team_id").on(t.tenantId, t.teamId),
   tenantOnly,
 ]);
 
-/** What each admitted request came to. Partitioned by month over the id; written once. */
+/**
+ * What each admitted request came to. Partitioned by month over the id; written once, from its lease,
+ * and bound to its team as that is.
+ */
 export const usageLogs = pgTable("usage_logs", {
   ...tenantRow,
   teamId: uuid().notNull(),
@@ -227,7 +231,6 @@ export const usageLogs = pgTable("usage_logs", {
   dayOn: date().notNull(), // In the tenant's time zone.
 }, (t) => [
   primaryKey({ columns: [t.tenantId, t.id] }),
-  foreignKey({ columns: [t.tenantId, t.teamId], foreignColumns: [teams.tenantId, teams.id] }),
   index("idx_usage_logs_team_id").on(t.tenantId, t.teamId, t.id),
   index("idx_usage_logs_session_id").on(t.tenantId, t.sessionId, t.id),
   // Few are not answered, and they are what is looked for.

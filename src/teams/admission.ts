@@ -17,7 +17,7 @@ export type Endpoint = typeof endpoints[number];
 export type Outcome = typeof outcomes[number];
 export type UsageSource = typeof usageSources[number];
 
-/** What asks to be let in. `leaseSeconds`: after that it is taken for lost. */
+/** What asks to be let in. `leaseSeconds`, at least 10: after that it is taken for lost. */
 export type Asked = {
   teamId: string;
   apiKeyId: string | null;

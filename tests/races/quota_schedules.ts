@@ -96,6 +96,8 @@ export type Stage = {
   oracle: Oracle;
 };
 
+/** No lease is over sooner: what is asked again once it is settled was asked first before that. */
+export const LONG_AGO_MS = 10_000;
 export type Answer = { lease: Lease; isAgain: boolean; said: Record<string, unknown> };
 /** What was done to leases that were there before. */
 export type Done = { answers: Answer[]; settled: Set<string>; isSwept: boolean };
@@ -150,7 +152,7 @@ export async function doAll(stage: Stage, acts: Act[], during: () => Promise<voi
     if (act.does === "admit") {
       const leases = act.wanted.map(({ key, ...rest }): Lease => ({
         ...rest,
-        id: v7(),
+        id: v7({ msecs: Date.now() - LONG_AGO_MS }),
         key: oracle.teams[rest.team]?.keys[key]?.id ?? null,
         day: "",
         isOver: false,

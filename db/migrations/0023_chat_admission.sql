@@ -1,0 +1,214 @@
+ALTER TABLE "quota_leases" DROP CONSTRAINT "quota_leases_tenant_id_team_id_teams_tenant_id_id_fk";
+--> statement-breakpoint
+ALTER TABLE "usage_logs" DROP CONSTRAINT "usage_logs_tenant_id_team_id_teams_tenant_id_id_fk";
+--> statement-breakpoint
+DROP INDEX "idx_quota_leases_team_id";
+--> statement-breakpoint
+-- What a request waits for, and what runs beside it. Most come alone: a statement less, or a shorter one, is felt by
+-- each of them. What is settled comes together, and is one statement whose plan looks along one whole key a lease.
+
+-- Only operators stand in the one, and who calls the other says along which path it looks.
+alter function local_day(timestamptz, text) reset search_path;
+alter function quota_counted(uuid, uuid, text, date, bigint, bigint) reset search_path;
+drop function chat_calendar(uuid);
+
+-- To lock one, which takes leave to change something of it.
+grant update (expires_at) on quota_leases to switchboard_worker;
+create policy worker_locks on quota_leases for update to switchboard_worker using (true);
+
+-- Admits each request asked for, or says why not: `admitted`, `no_team` (none, or not active), `no_key` (revoked or
+-- over), `day`, `month` (that quota is used up). `*_left` is what is left after the request; null: without end.
+-- Asked again with the same lease, as after a lost answer, it is admitted still and counted once, settled or not. No
+-- lease is over within 10 seconds; so one whose id, a UUIDv7, is younger is settled by nobody who was not answered.
+create or replace function chat_admit(asked jsonb)
+returns table (
+  place integer, verdict text, day_quota integer, day_left bigint, month_quota integer, month_left bigint,
+  day_ends timestamptz, month_ends timestamptz
+) language plpgsql volatile security definer set search_path = pg_catalog, public
+set plan_cache_mode = force_generic_plan as $$
+declare
+  one jsonb;
+  in_tenant uuid;
+  of_team uuid;
+  with_key uuid;
+  as_lease uuid;
+  zone text;
+  day_on date;
+  month_on date;
+  team record;
+  month_used bigint;
+  day_used bigint;
+  together integer := 0;
+  refused integer;
+  from_id uuid := uuid_floor(now() - interval '5 seconds');
+  to_id uuid := uuid_floor(now() + interval '5 seconds');
+  has_old boolean := (asked -> 0 ->> 'lease')::uuid not between from_id and to_id;
+  is_settled boolean := false;
+begin
+  if jsonb_array_length(asked) > 1 then
+    select jsonb_agg(r order by r ->> 'tenant', r ->> 'team', (r ->> 'place')::integer),
+      bool_or((r ->> 'lease')::uuid not between from_id and to_id) into asked, has_old
+    from jsonb_array_elements(asked) r;
+  end if;
+  if has_old then
+    -- Who settles one of them is waited for before anything is held that they wait for.
+    perform from jsonb_array_elements(asked) r
+    join quota_leases l on l.tenant_id = (r ->> 'tenant')::uuid and l.id = (r ->> 'lease')::uuid
+    order by l.tenant_id, l.id for update of l;
+  end if;
+  for nth in 0 .. jsonb_array_length(asked) - 1 loop
+    one := asked -> nth;
+    if together = 0 then
+      in_tenant := one ->> 'tenant';
+      of_team := one ->> 'team';
+      refused := 0;
+      together := 1;
+      while asked -> nth + together ->> 'team' = one ->> 'team'
+        and asked -> nth + together ->> 'tenant' = one ->> 'tenant' loop
+        together := together + 1;
+      end loop;
+      select t.time_zone into zone from tenants t where t.id = in_tenant;
+      day_on := local_day(now(), zone);
+      month_on := date_trunc('month', day_on::timestamp);
+      begin
+        day_ends := (day_on + 1)::timestamp at time zone zone;
+      exception when invalid_parameter_value then
+        zone := 'UTC';
+        day_ends := (day_on + 1)::timestamp at time zone zone;
+      end;
+      month_ends := (month_on + interval '1 month') at time zone zone;
+      update quota_counters c set admitted = c.admitted + together
+      where c.tenant_id = in_tenant and c.team_id = of_team and c.period = 'month' and c.starts_on = month_on
+      returning c.admitted - together into month_used;
+      if not found then
+        month_used := quota_counted(in_tenant, of_team, 'month', month_on, together, 0);
+      end if;
+      -- The team is asked for when its month is ours: what another has changed meanwhile holds.
+      update quota_counters c set admitted = c.admitted + together from teams t
+      where c.tenant_id = in_tenant and c.team_id = of_team and c.period = 'day' and c.starts_on = day_on
+        and t.tenant_id = in_tenant and t.id = of_team
+      returning t.is_active, t.daily_quota, t.monthly_quota, c.admitted - together as day_used into team;
+      if not found then
+        day_used := quota_counted(in_tenant, of_team, 'day', day_on, together, 0);
+        select t.is_active, t.daily_quota, t.monthly_quota, day_used into team
+        from teams t where t.tenant_id = in_tenant and t.id = of_team;
+      end if;
+      day_quota := team.daily_quota;
+      month_quota := team.monthly_quota;
+      day_left := case when day_quota is not null then greatest(day_quota - team.day_used, 0) end;
+      month_left := case when month_quota is not null then greatest(month_quota - month_used, 0) end;
+    end if;
+    place := one ->> 'place';
+    as_lease := one ->> 'lease';
+    with_key := one ->> 'key';
+    if has_old then
+      is_settled := exists (select from usage_logs u where u.tenant_id = in_tenant and u.id = as_lease);
+    end if;
+    verdict := case
+      when is_settled then 'settled'
+      when not coalesce(team.is_active, false) then 'no_team'
+      when coalesce(least(day_left, month_left) > 0, true) then 'admitted'
+      when coalesce(month_left <= day_left, day_left is null) then 'month'
+      else 'day' end;
+    if verdict = 'admitted' then
+      insert into quota_leases (
+        tenant_id, id, team_id, api_key_id, session_id, user_id, endpoint, model, input_tokens, request_id, day_on,
+        month_on, expires_at)
+      select in_tenant, as_lease, of_team, with_key, (one ->> 'session')::uuid, one ->> 'user', one ->> 'endpoint',
+        one ->> 'model', (one ->> 'tokens')::integer, one ->> 'request', day_on, month_on,
+        now() + make_interval(secs => (one ->> 'seconds')::integer)
+      where with_key is null or exists (
+        select from api_keys k where k.tenant_id = in_tenant and k.id = with_key and k.revoked_at is null
+          and coalesce(k.expires_at > now(), true))
+      on conflict do nothing;
+      if found then
+        day_left := day_left - 1;
+        month_left := month_left - 1;
+      else
+        verdict := 'no_key';
+      end if;
+    end if;
+    if verdict <> 'admitted' then
+      refused := refused + 1;
+      verdict := case
+        when is_settled or exists (select from quota_leases l where l.tenant_id = in_tenant and l.id = as_lease)
+        then 'admitted'
+        when verdict in ('day', 'month') and with_key is not null and not exists (
+          select from api_keys k where k.tenant_id = in_tenant and k.id = with_key and k.revoked_at is null
+            and coalesce(k.expires_at > now(), true)) then 'no_key'
+        else verdict end;
+    end if;
+    return next;
+    together := together - 1;
+    if together = 0 and refused > 0 then
+      perform quota_counted(in_tenant, of_team, 'month', month_on, -refused, 0);
+      perform quota_counted(in_tenant, of_team, 'day', day_on, -refused, 0);
+    end if;
+  end loop;
+end $$;
+
+-- Settles each lease that is still there and answers how many were: its usage row, the day's sums and the counters in
+-- one. A lease that is gone was settled before. Who settles takes leases, sums and counters in their order, and the
+-- counters last: an admission waits for them.
+create or replace function chat_settle(items jsonb) returns integer language plpgsql volatile security definer
+set search_path = pg_catalog, public set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  counted record;
+  n integer := 0;
+begin
+  for counted in
+    with item as materialized (
+      select * from jsonb_to_recordset(items) as i (
+        tenant uuid, lease uuid, model text, outcome text, status integer, attempts integer, input integer,
+        output integer, source text, latency integer, first_byte integer, streamed boolean)
+      order by tenant, lease
+    ),
+    lease as (
+      delete from quota_leases q using item i where q.tenant_id = i.tenant and q.id = i.lease
+      returning q.*, i.model as used_model, i.outcome, i.status, i.attempts,
+        coalesce(i.input, q.input_tokens) as input, i.output, i.source, i.latency, i.first_byte, i.streamed
+    ),
+    priced as materialized (
+      select l.*, (
+        select (l.input::numeric * p.input_micros + l.output::numeric * p.output_micros) * 0.000001
+        from model_prices p where p.model = l.used_model and p.starts_at <= l.admitted_at
+        order by p.starts_at desc limit 1) as cost
+      from lease l
+    ),
+    logged as (
+      insert into usage_logs (
+        tenant_id, id, team_id, api_key_id, session_id, user_id, endpoint, model, requested_model, outcome, status,
+        attempts, input_tokens, output_tokens, usage_source, cost_micros, latency_ms, first_byte_ms, is_streamed,
+        request_id, day_on)
+      select tenant_id, id, team_id, api_key_id, session_id, user_id, endpoint, used_model, model, outcome, status,
+        attempts, input, output, source, cost, latency, first_byte, streamed, request_id, day_on
+      from priced
+    ),
+    summed as (
+      insert into usage_days as u (
+        tenant_id, id, team_id, day_on, model, api_key_id, user_id, requests, errors, input_tokens, output_tokens,
+        cost_micros, unpriced, timed, latency_ms, max_latency_ms)
+      select tenant_id, (array_agg(id order by id))[1], team_id, day_on, used_model, api_key_id, user_id, count(*),
+        count(*) filter (where outcome in ('failed', 'cut', 'lost')), sum(input), sum(output), coalesce(sum(cost), 0),
+        count(*) filter (where cost is null), count(latency), coalesce(sum(latency), 0), coalesce(max(latency), 0)
+      from priced
+      group by tenant_id, team_id, day_on, used_model, api_key_id, user_id
+      order by tenant_id, team_id, day_on, used_model, api_key_id, user_id
+      on conflict (tenant_id, team_id, day_on, model, api_key_id, user_id) do update set
+        requests = u.requests + excluded.requests, errors = u.errors + excluded.errors,
+        input_tokens = u.input_tokens + excluded.input_tokens,
+        output_tokens = u.output_tokens + excluded.output_tokens,
+        cost_micros = u.cost_micros + excluded.cost_micros, unpriced = u.unpriced + excluded.unpriced,
+        timed = u.timed + excluded.timed, latency_ms = u.latency_ms + excluded.latency_ms,
+        max_latency_ms = greatest(u.max_latency_ms, excluded.max_latency_ms)
+    )
+    select tenant_id, team_id, month_on, day_on, count(*) as settled from lease
+    group by 1, 2, 3, 4 order by 1, 2, 3, 4
+  loop
+    perform quota_counted(counted.tenant_id, counted.team_id, 'month', counted.month_on, 0, counted.settled);
+    perform quota_counted(counted.tenant_id, counted.team_id, 'day', counted.day_on, 0, counted.settled);
+    n := n + counted.settled;
+  end loop;
+  return n;
+end $$;

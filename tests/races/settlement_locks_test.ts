@@ -1,0 +1,62 @@
+/** Settlement counts at its end: a team's admissions do not wait until its rows are written. */
+import assert from "node:assert/strict";
+import connect from "postgres";
+import { asSystem } from "../../src/context.ts";
+import { admit, settle, settled } from "../../src/teams/admission.ts";
+import { until } from "../db/house.ts";
+import { disagreements, totals } from "./books.ts";
+import { MODEL, type TeamHouse, teamHouse } from "./team_house.ts";
+
+let home: TeamHouse;
+Deno.test.beforeAll(async () => void (home = await teamHouse()));
+Deno.test.afterAll(() => home.close());
+
+Deno.test("a team's request is let in while the settlement of another of its requests hangs", async () => {
+  const { id } = await home.team();
+  const { process } = home.w;
+  const ctx = asSystem(process, home.tenantId);
+  const letIn = () =>
+    admit(ctx, {
+      teamId: id,
+      apiKeyId: null,
+      sessionId: null,
+      userId: null,
+      endpoint: "chat.completions",
+      model: MODEL,
+      inputTokens: 10,
+      leaseSeconds: 60,
+    });
+  const lease = await letIn();
+  const holder = connect(home.server.adminUrl, { max: 1 });
+  const mine = await holder.reserve();
+  await mine.unsafe("begin; lock table usage_days in exclusive mode");
+  settle(ctx, lease, {
+    model: MODEL,
+    outcome: "answered",
+    status: 200,
+    attempts: 1,
+    inputTokens: 5,
+    outputTokens: 7,
+    source: "provider",
+    latencyMs: 3,
+    firstByteMs: 2,
+    isStreamed: false,
+  });
+  const waits = `select count(*) from pg_stat_activity
+    where wait_event_type = 'Lock' and query like '%chat_settle%'`;
+  await until(async () => await home.server.count(waits) === 1, "it waits for the sums");
+  await letIn();
+  assert.deepEqual(await home.server.count(waits), 1);
+  await mine.unsafe("commit");
+  await settled(process);
+  const { rows, leases, admitted_day, settled_day } = await totals(home.server, id);
+  assert.deepEqual({ rows, leases, admitted_day, settled_day }, {
+    rows: 1,
+    leases: 1,
+    admitted_day: 2,
+    settled_day: 1,
+  });
+  assert.deepEqual(await disagreements(home.server), []);
+  mine.release();
+  await holder.end();
+});
