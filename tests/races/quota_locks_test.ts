@@ -7,10 +7,11 @@ import { codesOf } from "../../db/failures.ts";
 import { type Database, open } from "../../db/client.ts";
 import { asSystem, transact } from "../../src/context.ts";
 import { services } from "../../src/services.ts";
-import { admit, type Asked, settle, settled, settleExpired } from "../../src/teams/admission.ts";
+import { admit, settle, settled, settleExpired } from "../../src/teams/admission.ts";
 import { heldTeam } from "../../src/teams/team_rows.ts";
 import { until } from "../db/house.ts";
 import { cuttingProxy } from "../stand_ins/cutting_proxy.ts";
+import { answered, asked } from "./admissions.ts";
 import { disagreements, expireAll, totals } from "./books.ts";
 import { LONG_AGO_MS } from "./quota_schedules.ts";
 import { MODEL, type TeamHouse, teamHouse } from "./team_house.ts";
@@ -181,30 +182,6 @@ Deno.test("chat_admit names the quota that is used up, also to a batch beyond bo
   assert.equal(await batch(5, null), "admitted admitted admitted admitted admitted day");
   assert.equal(await batch(0, null), "day day day day day day");
 });
-
-const asked = (teamId: string, more: Partial<Asked> = {}): Asked => ({
-  teamId,
-  apiKeyId: null,
-  sessionId: null,
-  userId: null,
-  endpoint: "chat.completions",
-  model: MODEL,
-  inputTokens: 10,
-  leaseSeconds: 60,
-  ...more,
-});
-const answered = {
-  model: MODEL,
-  outcome: "answered" as const,
-  status: 200,
-  attempts: 1,
-  inputTokens: 5,
-  outputTokens: 7,
-  source: "provider" as const,
-  latencyMs: 3,
-  firstByteMs: 2,
-  isStreamed: false,
-};
 
 Deno.test("admit lets in everybody of a batch but the one that cannot be asked for", async () => {
   const { id } = await home.team({ dailyQuota: 1_000 });

@@ -4,8 +4,9 @@ import connect from "postgres";
 import { asSystem } from "../../src/context.ts";
 import { admit, settle, settled } from "../../src/teams/admission.ts";
 import { until } from "../db/house.ts";
+import { answered, asked } from "./admissions.ts";
 import { disagreements, totals } from "./books.ts";
-import { MODEL, type TeamHouse, teamHouse } from "./team_house.ts";
+import { type TeamHouse, teamHouse } from "./team_house.ts";
 
 let home: TeamHouse;
 Deno.test.beforeAll(async () => void (home = await teamHouse()));
@@ -15,37 +16,15 @@ Deno.test("a team's request is let in while the settlement of another of its req
   const { id } = await home.team();
   const { process } = home.w;
   const ctx = asSystem(process, home.tenantId);
-  const letIn = () =>
-    admit(ctx, {
-      teamId: id,
-      apiKeyId: null,
-      sessionId: null,
-      userId: null,
-      endpoint: "chat.completions",
-      model: MODEL,
-      inputTokens: 10,
-      leaseSeconds: 60,
-    });
-  const lease = await letIn();
+  const lease = await admit(ctx, asked(id));
   const holder = connect(home.server.adminUrl, { max: 1 });
   const mine = await holder.reserve();
   await mine.unsafe("begin; lock table usage_days in exclusive mode");
-  settle(ctx, lease, {
-    model: MODEL,
-    outcome: "answered",
-    status: 200,
-    attempts: 1,
-    inputTokens: 5,
-    outputTokens: 7,
-    source: "provider",
-    latencyMs: 3,
-    firstByteMs: 2,
-    isStreamed: false,
-  });
+  settle(ctx, lease, answered);
   const waits = `select count(*) from pg_stat_activity
     where wait_event_type = 'Lock' and query like '%chat_settle%'`;
   await until(async () => await home.server.count(waits) === 1, "it waits for the sums");
-  await letIn();
+  await admit(ctx, asked(id));
   assert.deepEqual(await home.server.count(waits), 1);
   await mine.unsafe("commit");
   await settled(process);
