@@ -24,16 +24,20 @@ export type Batcher<I, O> = {
 
 /**
  * `run` answers as many as it was asked, in their order. When a question of several fails, its halves
- * are asked, and theirs, so that one that cannot be answered takes no other with it.
+ * are asked, and theirs, so that one that cannot be answered takes no other with it; they are told
+ * that it is again.
  */
-export function batcher<I, O>(run: (items: I[]) => Promise<O[]>, o: BatchOptions): Batcher<I, O> {
+export function batcher<I, O>(
+  run: (items: I[], again: boolean) => Promise<O[]>,
+  o: BatchOptions,
+): Batcher<I, O> {
   let waiting: Waiting<I, O>[] = [];
   let running = 0;
   let gathering: ReturnType<typeof setTimeout> | undefined;
 
-  async function answer(batch: Waiting<I, O>[]): Promise<void> {
+  async function answer(batch: Waiting<I, O>[], again = false): Promise<void> {
     try {
-      const answers = await run(batch.map(({ item }) => item));
+      const answers = await run(batch.map(({ item }) => item), again);
       if (answers.length !== batch.length) throw new Error("Not all of a question was answered");
       answers.forEach((answer, place) => batch[place]?.resolve(answer));
     } catch (error) {
@@ -41,8 +45,8 @@ export function batcher<I, O>(run: (items: I[]) => Promise<O[]>, o: BatchOptions
         return batch.forEach(({ reject }) => reject(error));
       }
       const half = Math.ceil(batch.length / 2);
-      await answer(batch.slice(0, half));
-      await answer(batch.slice(half));
+      await answer(batch.slice(0, half), true);
+      await answer(batch.slice(half), true);
     }
   }
 

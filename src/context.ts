@@ -1,6 +1,6 @@
 /** Who is asking, and with what from the outside world: the first argument of every verb. */
 import { sql } from "drizzle-orm";
-import { type Database, type Db, rowsOf } from "../db/client.ts";
+import { type Db, rowsOf } from "../db/client.ts";
 import { isBroken, isRetryable } from "../db/failures.ts";
 import type { Permission } from "./access/permissions.ts";
 import type { Standings } from "./access/standings.ts";
@@ -10,7 +10,7 @@ import type { Limiter } from "./limits/limiter.ts";
 import { type Log, told } from "./log.ts";
 import type { Mailer } from "./mailer.ts";
 import type { Outbound } from "./outbound.ts";
-import { ATTEMPTS, backoff, refusalOf, settled } from "./retries.ts";
+import { ATTEMPTS, backoff, type Patient, refusalOf, settled } from "./retries.ts";
 import type { Vault } from "./secrets/vault.ts";
 
 export type Reach = "self" | "tenant" | "subtree" | "global";
@@ -38,7 +38,7 @@ export type Principal = {
 
 /** What a process holds and every request shares. */
 export type Services = {
-  database: Database;
+  database: Patient;
   secrets: Vault;
   cache: Cache;
   limiter: Limiter;

@@ -1,5 +1,5 @@
 /** Tries again what a failing database interrupted, and asks whether a broken commit took place. */
-import { sql } from "drizzle-orm";
+import { type SQL, sql } from "drizzle-orm";
 import type { Database } from "../db/client.ts";
 import { codesOf, isBroken, isRetryable } from "../db/failures.ts";
 import { Fault } from "./errors.ts";
@@ -45,11 +45,18 @@ function away(cause: unknown): Fault {
   return fault;
 }
 
+/** What is asked, or what that is when an answer to it may have been lost. */
+export type Question = SQL | ((again: boolean) => SQL);
+export type Patient = Omit<Database, "query"> & {
+  query(question: Question, name?: string): ReturnType<Database["query"]>;
+};
+
 /** The same database, whose `query` survives a dropped connection. What it asks may be asked twice. */
-export function patient(database: Database): Database {
-  const query: Database["query"] = async (statement, name) => {
+export function patient(database: Database): Patient {
+  const query: Patient["query"] = async (question, name) => {
     for (let attempt = 1;; attempt++) {
       try {
+        const statement = typeof question === "function" ? question(attempt > 1) : question;
         return await database.query(statement, name);
       } catch (error) {
         if (attempt === ATTEMPTS || !isRetryable(error)) throw refusalOf(error);

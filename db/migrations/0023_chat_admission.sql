@@ -7,23 +7,22 @@ DROP INDEX "idx_quota_leases_team_id";
 -- What a request waits for, and what runs beside it. Most come alone: a statement less, or a shorter one, is felt by
 -- each of them. What is settled comes together, and is one statement whose plan looks along one whole key a lease.
 
--- Only operators stand in the one, and who calls the other says along which path it looks.
+-- Only operators stand in two of them, and who calls the third says along which path it looks.
 alter function local_day(timestamptz, text) reset search_path;
+alter function local_midnight(date, text) reset search_path;
 alter function quota_counted(uuid, uuid, text, date, bigint, bigint) reset search_path;
 drop function chat_calendar(uuid);
 
--- To lock one, which takes leave to change something of it.
-grant update (expires_at) on quota_leases to switchboard_worker;
-create policy worker_locks on quota_leases for update to switchboard_worker using (true);
-
 -- Admits each request asked for, or says why not: `admitted`, `no_team` (none, or not active), `no_key` (revoked or
 -- over), `day`, `month` (that quota is used up). `*_left` is what is left after the request; null: without end.
--- Asked again with the same lease, as after a lost answer, it is admitted still and counted once, settled or not. No
--- lease is over within 10 seconds; so one whose id, a UUIDv7, is younger is settled by nobody who was not answered.
-create or replace function chat_admit(asked jsonb)
+-- `again`: an answer to the same question may have been lost. Who was let in then is so still, settled or not, and is
+-- counted once. `calendar` is the tenant's, as it was found; whoever names it in a question spares the next a look,
+-- until the day ends.
+drop function chat_admit(jsonb);
+create function chat_admit(asked jsonb, again boolean default false)
 returns table (
   place integer, verdict text, day_quota integer, day_left bigint, month_quota integer, month_left bigint,
-  day_ends timestamptz, month_ends timestamptz
+  day_ends timestamptz, month_ends timestamptz, calendar jsonb
 ) language plpgsql volatile security definer set search_path = pg_catalog, public
 set plan_cache_mode = force_generic_plan as $$
 declare
@@ -35,26 +34,17 @@ declare
   zone text;
   day_on date;
   month_on date;
-  team record;
   month_used bigint;
   day_used bigint;
+  team record;
   together integer := 0;
   refused integer;
-  from_id uuid := uuid_floor(now() - interval '5 seconds');
-  to_id uuid := uuid_floor(now() + interval '5 seconds');
-  has_old boolean := (asked -> 0 ->> 'lease')::uuid not between from_id and to_id;
-  is_settled boolean := false;
+  has_key boolean;
+  is_known boolean := false;
 begin
   if jsonb_array_length(asked) > 1 then
-    select jsonb_agg(r order by r ->> 'tenant', r ->> 'team', (r ->> 'place')::integer),
-      bool_or((r ->> 'lease')::uuid not between from_id and to_id) into asked, has_old
+    select jsonb_agg(r order by r ->> 'tenant', r ->> 'team', (r ->> 'place')::integer) into asked
     from jsonb_array_elements(asked) r;
-  end if;
-  if has_old then
-    -- Who settles one of them is waited for before anything is held that they wait for.
-    perform from jsonb_array_elements(asked) r
-    join quota_leases l on l.tenant_id = (r ->> 'tenant')::uuid and l.id = (r ->> 'lease')::uuid
-    order by l.tenant_id, l.id for update of l;
   end if;
   for nth in 0 .. jsonb_array_length(asked) - 1 loop
     one := asked -> nth;
@@ -67,76 +57,70 @@ begin
         and asked -> nth + together ->> 'tenant' = one ->> 'tenant' loop
         together := together + 1;
       end loop;
-      select t.time_zone into zone from tenants t where t.id = in_tenant;
-      day_on := local_day(now(), zone);
-      month_on := date_trunc('month', day_on::timestamp);
-      begin
-        day_ends := (day_on + 1)::timestamp at time zone zone;
-      exception when invalid_parameter_value then
-        zone := 'UTC';
-        day_ends := (day_on + 1)::timestamp at time zone zone;
-      end;
-      month_ends := (month_on + interval '1 month') at time zone zone;
+      calendar := null;
+      day_ends := one -> 'calendar' ->> 'day_ends';
+      if day_ends > now() then
+        day_on := one -> 'calendar' ->> 'day_on';
+        month_on := one -> 'calendar' ->> 'month_on';
+        month_ends := one -> 'calendar' ->> 'month_ends';
+      else
+        select t.time_zone into zone from tenants t where t.id = in_tenant;
+        day_on := local_day(now(), zone);
+        month_on := date_trunc('month', day_on::timestamp);
+        day_ends := local_midnight(day_on + 1, zone);
+        month_ends := local_midnight((month_on + interval '1 month')::date, zone);
+        calendar := jsonb_build_object(
+          'day_on', day_on, 'month_on', month_on, 'day_ends', day_ends, 'month_ends', month_ends);
+      end if;
       update quota_counters c set admitted = c.admitted + together
       where c.tenant_id = in_tenant and c.team_id = of_team and c.period = 'month' and c.starts_on = month_on
       returning c.admitted - together into month_used;
       if not found then
         month_used := quota_counted(in_tenant, of_team, 'month', month_on, together, 0);
       end if;
-      -- The team is asked for when its month is ours: what another has changed meanwhile holds.
-      update quota_counters c set admitted = c.admitted + together from teams t
+      update quota_counters c set admitted = c.admitted + together
       where c.tenant_id = in_tenant and c.team_id = of_team and c.period = 'day' and c.starts_on = day_on
-        and t.tenant_id = in_tenant and t.id = of_team
-      returning t.is_active, t.daily_quota, t.monthly_quota, c.admitted - together as day_used into team;
+      returning c.admitted - together into day_used;
       if not found then
         day_used := quota_counted(in_tenant, of_team, 'day', day_on, together, 0);
-        select t.is_active, t.daily_quota, t.monthly_quota, day_used into team
-        from teams t where t.tenant_id = in_tenant and t.id = of_team;
       end if;
+      -- Asked when the counters are ours: what another has changed meanwhile holds.
+      select t.is_active, t.daily_quota, t.monthly_quota into team
+      from teams t where t.tenant_id = in_tenant and t.id = of_team;
       day_quota := team.daily_quota;
       month_quota := team.monthly_quota;
-      day_left := case when day_quota is not null then greatest(day_quota - team.day_used, 0) end;
+      day_left := case when day_quota is not null then greatest(day_quota - day_used, 0) end;
       month_left := case when month_quota is not null then greatest(month_quota - month_used, 0) end;
     end if;
     place := one ->> 'place';
     as_lease := one ->> 'lease';
     with_key := one ->> 'key';
-    if has_old then
-      is_settled := exists (select from usage_logs u where u.tenant_id = in_tenant and u.id = as_lease);
+    has_key := with_key is null or exists (
+      select from api_keys k where k.tenant_id = in_tenant and k.id = with_key and k.revoked_at is null
+        and coalesce(k.expires_at > now(), true));
+    if again then
+      -- In one look: it is here or there, whoever settles it meanwhile.
+      is_known := exists (select from quota_leases l where l.tenant_id = in_tenant and l.id = as_lease)
+        or exists (select from usage_logs u where u.tenant_id = in_tenant and u.id = as_lease);
     end if;
     verdict := case
-      when is_settled then 'settled'
+      when is_known then 'admitted'
       when not coalesce(team.is_active, false) then 'no_team'
+      when not has_key then 'no_key'
       when coalesce(least(day_left, month_left) > 0, true) then 'admitted'
       when coalesce(month_left <= day_left, day_left is null) then 'month'
       else 'day' end;
-    if verdict = 'admitted' then
+    if verdict = 'admitted' and not is_known then
+      day_left := day_left - 1;
+      month_left := month_left - 1;
       insert into quota_leases (
         tenant_id, id, team_id, api_key_id, session_id, user_id, endpoint, model, input_tokens, request_id, day_on,
         month_on, expires_at)
-      select in_tenant, as_lease, of_team, with_key, (one ->> 'session')::uuid, one ->> 'user', one ->> 'endpoint',
+      values (in_tenant, as_lease, of_team, with_key, (one ->> 'session')::uuid, one ->> 'user', one ->> 'endpoint',
         one ->> 'model', (one ->> 'tokens')::integer, one ->> 'request', day_on, month_on,
-        now() + make_interval(secs => (one ->> 'seconds')::integer)
-      where with_key is null or exists (
-        select from api_keys k where k.tenant_id = in_tenant and k.id = with_key and k.revoked_at is null
-          and coalesce(k.expires_at > now(), true))
-      on conflict do nothing;
-      if found then
-        day_left := day_left - 1;
-        month_left := month_left - 1;
-      else
-        verdict := 'no_key';
-      end if;
-    end if;
-    if verdict <> 'admitted' then
+        now() + make_interval(secs => (one ->> 'seconds')::integer));
+    else
       refused := refused + 1;
-      verdict := case
-        when is_settled or exists (select from quota_leases l where l.tenant_id = in_tenant and l.id = as_lease)
-        then 'admitted'
-        when verdict in ('day', 'month') and with_key is not null and not exists (
-          select from api_keys k where k.tenant_id = in_tenant and k.id = with_key and k.revoked_at is null
-            and coalesce(k.expires_at > now(), true)) then 'no_key'
-        else verdict end;
     end if;
     return next;
     together := together - 1;
@@ -212,3 +196,9 @@ begin
   end loop;
   return n;
 end $$;
+
+grant create on schema public to switchboard_worker;
+alter function chat_admit(jsonb, boolean) owner to switchboard_worker;
+revoke create on schema public from switchboard_worker;
+revoke all on function chat_admit(jsonb, boolean) from public;
+grant execute on function chat_admit(jsonb, boolean) to switchboard_service;

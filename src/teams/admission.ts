@@ -4,6 +4,7 @@
  * settled, since its process ended, is settled at the floor when its lease is over.
  */
 import { sql } from "drizzle-orm";
+import { LRUCache } from "lru-cache";
 import { v7 } from "uuid";
 import type { Database } from "../../db/client.ts";
 import type { endpoints, outcomes, usageSources } from "../../db/schema/teams.ts";
@@ -17,7 +18,7 @@ export type Endpoint = typeof endpoints[number];
 export type Outcome = typeof outcomes[number];
 export type UsageSource = typeof usageSources[number];
 
-/** What asks to be let in. `leaseSeconds`, at least 10: after that it is taken for lost. */
+/** What asks to be let in. `leaseSeconds`: after that it is taken for lost. */
 export type Asked = {
   teamId: string;
   apiKeyId: string | null;
@@ -67,8 +68,11 @@ export class QuotaExceeded extends Fault {
 
 type Row = Record<string, unknown>;
 type Settling = { tenantId: string; lease: string; settlement: Settlement };
+/** A tenant's day and month, as the database said and reads it. */
+type Calendar = { told: unknown; atMs: number };
 type Desk = {
   admit: Batcher<Row, Row>;
+  calendars: LRUCache<string, Calendar>;
   settle: Batcher<Settling, true>;
   /** Settlements that are not written yet. */
   unwritten: Set<Promise<void>>;
@@ -77,6 +81,8 @@ type Desk = {
 /** One desk for a database, so that requests at the same moment share a round trip. */
 const desks = new WeakMap<Database, Desk>();
 
+/** A tenant's new time zone is felt within this time. */
+const CALENDAR_MS = 5_000;
 const MOST = 200;
 /** Nobody waits for a settlement: those of a moment share one round trip. */
 const GATHER_MS = 25;
@@ -86,9 +92,12 @@ const isAway = (error: unknown) => error instanceof Fault && error.code === "Una
 function deskOf({ database }: Pick<Services, "database">): Desk {
   const known = desks.get(database);
   if (known) return known;
-  const admit = batcher<Row, Row>(async (items) => {
+  const admit = batcher<Row, Row>(async (items, isPart) => {
     const asked = JSON.stringify(items.map((item, place) => ({ ...item, place })));
-    const rows = await database.query(sql`select * from chat_admit(${asked}::jsonb)`, "chat_admit");
+    const rows = await database.query(
+      (again) => sql`select * from chat_admit(${asked}::jsonb, ${again || isPart})`,
+      "chat_admit",
+    );
     const byPlace = new Map(rows.map((row) => [Number(row.place), row]));
     return items.map((_, place) => byPlace.get(place) ?? { verdict: "no_team" });
   }, { most: MOST, lanes: 2, isEverybodys: isAway });
@@ -97,7 +106,8 @@ function deskOf({ database }: Pick<Services, "database">): Desk {
     await database.query(sql`select chat_settle(${done}::jsonb)`, "chat_settle");
     return items.map(() => true);
   }, { most: MOST, lanes: 1, gatherMs: GATHER_MS, isEverybodys: isAway });
-  const desk = { admit, settle, unwritten: new Set<Promise<void>>() };
+  const calendars = new LRUCache<string, Calendar>({ max: 1_000 });
+  const desk = { admit, calendars, settle, unwritten: new Set<Promise<void>>() };
   desks.set(database, desk);
   return desk;
 }
@@ -140,7 +150,11 @@ const quotaOf = (row: Row): Quota => ({
 export async function admit(ctx: TenantCtx, asked: Asked): Promise<Lease> {
   const id = v7();
   const overAtMs = performance.now() + asked.leaseSeconds * 1_000;
-  const row = await deskOf(ctx).admit.ask({
+  const { admit, calendars } = deskOf(ctx);
+  const nowMs = ctx.now().getTime();
+  const known = calendars.get(ctx.tenantId);
+  const isFresh = known && Math.abs(nowMs - known.atMs) < CALENDAR_MS;
+  const row = await admit.ask({
     tenant: ctx.tenantId,
     team: asked.teamId,
     key: asked.apiKeyId,
@@ -152,7 +166,9 @@ export async function admit(ctx: TenantCtx, asked: Asked): Promise<Lease> {
     tokens: asked.inputTokens,
     request: ctx.requestId,
     seconds: asked.leaseSeconds,
+    calendar: isFresh ? known.told : null,
   });
+  if (row.calendar) calendars.set(ctx.tenantId, { told: row.calendar, atMs: nowMs });
   const { verdict } = row;
   if (verdict === "admitted") return { id, quota: quotaOf(row), overAtMs };
   if (verdict === "day" || verdict === "month") {

@@ -10,6 +10,7 @@ import { principals } from "../../src/access/principals.ts";
 import { UNKNOWN_KEYS_PER_MINUTE } from "../../src/access/unknown_keys.ts";
 import { cache } from "../../src/cache/cache.ts";
 import type { Principal, Services } from "../../src/context.ts";
+import { patient } from "../../src/retries.ts";
 import { elsewhere, home, minutes } from "../identity/house.ts";
 import { until } from "../db/house.ts";
 
@@ -38,7 +39,7 @@ function process() {
         return Object.fromEntries(rows.map(({ topic, epoch }) => [String(topic), Number(epoch)]));
       },
     }),
-    database: {
+    database: patient({
       ...database,
       query: (statement) => {
         count.queries++;
@@ -48,7 +49,7 @@ function process() {
         count.writes++;
         return database.transaction(work, access);
       },
-    },
+    }),
   };
   return { ...principals(services), count, gate };
 }

@@ -7,9 +7,11 @@ const never = () => false;
 /** Answers each number with its double when it is let; notes what it was asked. */
 function calculator(isBad: (n: number) => boolean = never, isEverybodys: () => boolean = never) {
   const asked: number[][] = [];
+  const askedAgain: number[][] = [];
   const open = Promise.withResolvers<void>();
-  const run = async (items: number[]) => {
+  const run = async (items: number[], again: boolean) => {
     asked.push(items);
+    if (again) askedAgain.push(items);
     await open.promise;
     if (items.some(isBad)) throw new Error(`Not ${items}`);
     return items.map((n) => 2 * n);
@@ -20,6 +22,7 @@ function calculator(isBad: (n: number) => boolean = never, isEverybodys: () => b
     (await answers).map((one) => one.status === "fulfilled" ? one.value : "refused");
   return {
     asked,
+    askedAgain,
     ask,
     all,
     told,
@@ -38,10 +41,11 @@ Deno.test("batcher.ask asks for who comes alone at once, and then for all who wa
 });
 
 Deno.test("batcher.ask answers everybody but the one that fails, in few questions", async () => {
-  const { asked, all, told, go } = calculator((n) => n === 5);
+  const { asked, askedAgain, all, told, go } = calculator((n) => n === 5);
   const answers = all(upTo(9));
   go();
   assert.deepEqual(await told(answers), upTo(9).map((n) => n === 5 ? "refused" : 2 * n));
+  assert.deepEqual(askedAgain, asked.slice(2));
   assert.deepEqual(asked, [[0], upTo(9).slice(1), [1, 2, 3, 4], [5, 6, 7, 8], [5, 6], [5], [6], [
     7,
     8,

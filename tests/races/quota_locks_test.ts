@@ -13,7 +13,6 @@ import { until } from "../db/house.ts";
 import { cuttingProxy } from "../stand_ins/cutting_proxy.ts";
 import { answered, asked } from "./admissions.ts";
 import { disagreements, expireAll, totals } from "./books.ts";
-import { LONG_AGO_MS } from "./quota_schedules.ts";
 import { MODEL, type TeamHouse, teamHouse } from "./team_house.ts";
 
 const PROVE = Deno.env.get("PROVE") === "1";
@@ -246,12 +245,11 @@ Deno.test("admit counts a request once whose connection breaks before or after i
 Deno.test("chat_admit does not let in again what was settled, should the question come once more", async () => {
   const { id } = await home.team({ dailyQuota: 2 });
   const { database } = home.w;
-  const lease = { tenant: home.tenantId, lease: v7({ msecs: Date.now() - LONG_AGO_MS }) };
+  const [lease] = await admitted(database, [id]);
   const item = { place: 0, team: id, ...lease, endpoint: "chat.completions", model: MODEL };
   const again = JSON.stringify([{ ...item, tokens: 1, request: "request", seconds: 60 }]);
-  await database.query(sql`select chat_admit(${again}::jsonb)`);
-  await database.query(sql`select chat_settle(${settledAs([lease])}::jsonb)`);
-  const [row] = await database.query(sql`select * from chat_admit(${again}::jsonb)`);
+  await database.query(sql`select chat_settle(${settledAs(lease ? [lease] : [])}::jsonb)`);
+  const [row] = await database.query(sql`select * from chat_admit(${again}::jsonb, true)`);
   assert.deepEqual([row?.verdict, Number(row?.day_left)], ["admitted", 1]);
   const { rows, leases, admitted_day } = await totals(home.server, id);
   assert.deepEqual({ rows, leases, admitted_day }, { rows: 1, leases: 0, admitted_day: 1 });

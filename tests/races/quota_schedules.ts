@@ -96,8 +96,6 @@ export type Stage = {
   oracle: Oracle;
 };
 
-/** No lease is over sooner: what is asked again once it is settled was asked first before that. */
-export const LONG_AGO_MS = 10_000;
 export type Answer = { lease: Lease; isAgain: boolean; said: Record<string, unknown> };
 /** What was done to leases that were there before. */
 export type Done = { answers: Answer[]; settled: Set<string>; isSwept: boolean };
@@ -118,7 +116,8 @@ async function admit(stage: Stage, database: Database, leases: Lease[], isAgain:
     request: "request-of-a-schedule",
     seconds: 3_600,
   }));
-  const rows = await database.query(sql`select * from chat_admit(${JSON.stringify(items)}::jsonb)`);
+  const asked = JSON.stringify(items);
+  const rows = await database.query(sql`select * from chat_admit(${asked}::jsonb, ${isAgain})`);
   return leases.map((lease, place): Answer => ({
     lease,
     isAgain,
@@ -152,7 +151,7 @@ export async function doAll(stage: Stage, acts: Act[], during: () => Promise<voi
     if (act.does === "admit") {
       const leases = act.wanted.map(({ key, ...rest }): Lease => ({
         ...rest,
-        id: v7({ msecs: Date.now() - LONG_AGO_MS }),
+        id: v7(),
         key: oracle.teams[rest.team]?.keys[key]?.id ?? null,
         day: "",
         isOver: false,
