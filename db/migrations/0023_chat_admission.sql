@@ -30,16 +30,14 @@ declare
   in_tenant uuid;
   of_team uuid;
   with_key uuid;
-  as_lease uuid;
   zone text;
   day_on date;
   month_on date;
   month_used bigint;
   day_used bigint;
-  team record;
+  is_active boolean;
   together integer := 0;
   refused integer;
-  has_key boolean;
   is_known boolean := false;
 begin
   if jsonb_array_length(asked) > 1 then
@@ -85,28 +83,25 @@ begin
         day_used := quota_counted(in_tenant, of_team, 'day', day_on, together, 0);
       end if;
       -- Asked when the counters are ours: what another has changed meanwhile holds.
-      select t.is_active, t.daily_quota, t.monthly_quota into team
+      select t.is_active, t.daily_quota, t.monthly_quota,
+        case when t.daily_quota is not null then greatest(t.daily_quota - day_used, 0) end,
+        case when t.monthly_quota is not null then greatest(t.monthly_quota - month_used, 0) end
+      into is_active, day_quota, month_quota, day_left, month_left
       from teams t where t.tenant_id = in_tenant and t.id = of_team;
-      day_quota := team.daily_quota;
-      month_quota := team.monthly_quota;
-      day_left := case when day_quota is not null then greatest(day_quota - day_used, 0) end;
-      month_left := case when month_quota is not null then greatest(month_quota - month_used, 0) end;
     end if;
     place := one ->> 'place';
-    as_lease := one ->> 'lease';
     with_key := one ->> 'key';
-    has_key := with_key is null or exists (
-      select from api_keys k where k.tenant_id = in_tenant and k.id = with_key and k.revoked_at is null
-        and coalesce(k.expires_at > now(), true));
     if again then
       -- In one look: it is here or there, whoever settles it meanwhile.
-      is_known := exists (select from quota_leases l where l.tenant_id = in_tenant and l.id = as_lease)
-        or exists (select from usage_logs u where u.tenant_id = in_tenant and u.id = as_lease);
+      is_known := exists (select from quota_leases l where l.tenant_id = in_tenant and l.id = (one ->> 'lease')::uuid)
+        or exists (select from usage_logs u where u.tenant_id = in_tenant and u.id = (one ->> 'lease')::uuid);
     end if;
     verdict := case
       when is_known then 'admitted'
-      when not coalesce(team.is_active, false) then 'no_team'
-      when not has_key then 'no_key'
+      when not coalesce(is_active, false) then 'no_team'
+      when with_key is not null and not exists (
+        select from api_keys k where k.tenant_id = in_tenant and k.id = with_key and k.revoked_at is null
+          and coalesce(k.expires_at > now(), true)) then 'no_key'
       when coalesce(least(day_left, month_left) > 0, true) then 'admitted'
       when coalesce(month_left <= day_left, day_left is null) then 'month'
       else 'day' end;
@@ -116,7 +111,7 @@ begin
       insert into quota_leases (
         tenant_id, id, team_id, api_key_id, session_id, user_id, endpoint, model, input_tokens, request_id, day_on,
         month_on, expires_at)
-      values (in_tenant, as_lease, of_team, with_key, (one ->> 'session')::uuid, one ->> 'user', one ->> 'endpoint',
+      values (in_tenant, (one ->> 'lease')::uuid, of_team, with_key, (one ->> 'session')::uuid, one ->> 'user', one ->> 'endpoint',
         one ->> 'model', (one ->> 'tokens')::integer, one ->> 'request', day_on, month_on,
         now() + make_interval(secs => (one ->> 'seconds')::integer));
     else

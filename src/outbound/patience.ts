@@ -85,17 +85,27 @@ export class Patience {
   }
 
   /** The promise's outcome, unless the wait or the caller ends first. */
-  async bound<T>(promise: Promise<T>): Promise<T> {
-    const broken = Promise.withResolvers<never>();
-    const before = this.#stop;
-    this.whenOver(() => {
-      before();
-      broken.reject(this.reason);
+  bound<T>(promise: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const before = this.#stop;
+      let isBound = true;
+      // Before whoever waits goes on and says something else.
+      const free = () => {
+        if (isBound) this.#stop = before;
+        isBound = false;
+      };
+      this.whenOver(() => {
+        free();
+        before();
+        reject(this.reason);
+      });
+      promise.then((value) => {
+        free();
+        resolve(value);
+      }, (error) => {
+        free();
+        reject(error);
+      });
     });
-    try {
-      return await Promise.race([broken.promise, promise]);
-    } finally {
-      this.#stop = before;
-    }
   }
 }

@@ -85,7 +85,7 @@ const desks = new WeakMap<Database, Desk>();
 const CALENDAR_MS = 5_000;
 const MOST = 200;
 /** Nobody waits for a settlement: those of a moment share one round trip. */
-const GATHER_MS = 25;
+const GATHER_MS = 100;
 /** Nobody's fault who asked: the database is away, or too much goes on there. */
 const isAway = (error: unknown) => error instanceof Fault && error.code === "Unavailable";
 

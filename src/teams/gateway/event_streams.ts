@@ -216,5 +216,5 @@ export function tapped(upstream: ReadableStream<Uint8Array>, o: Options) {
       end("aborted");
       await leave();
     },
-  }, { highWaterMark: 0 });
+  }, { highWaterMark: 1 }); // What comes first is at hand when it is asked for.
 }

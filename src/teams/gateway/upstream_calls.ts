@@ -94,9 +94,11 @@ const paused = (ms: number, signal: AbortSignal) =>
 /** What would tell a client where its request went and as whom. */
 async function cleaning(ctx: TenantCtx, { upstream }: Route) {
   const key = await keyOf(ctx, upstream);
-  const { host, pathname } = new URL(upstream.baseUrl);
-  const telling = [...key ? [key.reveal()] : [], `${host}${pathname.replace(/\/$/, "")}`, host];
-  return (text: string) => telling.reduce((clean, word) => clean.replaceAll(word, "…"), text);
+  return (text: string) => {
+    const { host, pathname } = new URL(upstream.baseUrl);
+    const telling = [...key ? [key.reveal()] : [], `${host}${pathname.replace(/\/$/, "")}`, host];
+    return telling.reduce((clean, word) => clean.replaceAll(word, "…"), text);
+  };
 }
 
 type Tried = { response: Response } | { refused: Refused };
