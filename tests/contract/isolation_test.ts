@@ -14,7 +14,7 @@ const early = new Set(["a forged credential", "another spelling of the path", "o
 /** Checking a password is slow on purpose: with one lock it is tried in a few ways only. */
 const few = new Set(["our call over tRPC", "our call over REST", "our tenant in the body"]);
 /** Every procedure stands the plain attacks and its share of the others: one in so many. All on PROVE. */
-const [SHARE, SHARE_OF_ONE_LOCK] = [6, 24];
+const [SHARE, SHARE_OF_ONE_LOCK] = [8, 32];
 /** A route that is no procedure's is tried with one in so many of our ids, others at each; all on PROVE. */
 const SHARE_OF_IDS = 8;
 const placeIn = (text: string, share: number) =>
