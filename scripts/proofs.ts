@@ -5,7 +5,7 @@ import { stripVTControlCharacters } from "node:util";
 const help = `deno task test [paths and options of deno test]
 
 Runs every test there is: several files at a time, then those of races two at a time, then, alone,
-those that measure time. With arguments it is deno test with these. DENO_JOBS says how many files
+those that measure time. Types are checked beside the first of them. With arguments it is deno test with these. DENO_JOBS says how many files
 run at a time at first.`;
 
 /** What measures time: another test beside it would be felt. */
@@ -78,13 +78,29 @@ async function run(args: string[], jobs = 1) {
   return { summary: summaryOf(output), failures: failuresOf(output), success };
 }
 
+/** The types of all there is, on the core the tests leave: as a part that failed or that says nothing. */
+async function checkTypes() {
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["check", "--quiet", "."],
+    stdin: "null",
+  }).output();
+  const failures = success ? [] : [new TextDecoder().decode(stderr)];
+  return { summary: { passed: 0, failed: failures.length, ignored: 0 }, failures, success };
+}
+
 async function main() {
   if (Deno.args.includes("--help")) return console.log(help);
   if (Deno.args.length > 0) Deno.exit((await run(Deno.args)).success ? 0 : 1);
   const startedMs = performance.now();
+  const types = checkTypes();
   const jobs = Number(Deno.env.get("DENO_JOBS")) || availableParallelism() + 1;
   const others = `--ignore=${[...races, ...alone].join(",")}`;
-  const parts = [await run([others], jobs), await run(races, 2), await run(alone)];
+  const parts = [
+    await run(["--no-check", others], jobs),
+    await run(["--no-check", ...races], 2),
+    await run(["--no-check", ...alone]),
+    await types,
+  ];
   for (const failure of parts.flatMap(({ failures }) => failures)) console.log(`\n${failure}`);
   const line = summed(parts);
   console.log(`${line} (${Math.round((performance.now() - startedMs) / 1000)}s)`);
