@@ -5,8 +5,8 @@ import { stripVTControlCharacters } from "node:util";
 const help = `deno task test [paths and options of deno test]
 
 Runs every test there is: several files at a time, then those of races two at a time, then, alone,
-those that measure time. Types are checked beside the first of them. With arguments it is deno test with these. DENO_JOBS says how many files
-run at a time at first.`;
+those that measure time. Types are checked beside the first of them. With arguments it is deno test
+with these. DENO_JOBS says how many files run at a time at first.`;
 
 /** What measures time: another test beside it would be felt. */
 export const alone = ["tests/machinery/redis_test.ts", "tests/identity/sign_in_test.ts"];
