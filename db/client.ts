@@ -108,13 +108,15 @@ export function open(url: string, options: OpenOptions = {}): Database {
     await pool.end();
   };
   return databaseOf(
-    (work) => lendFrom(pool, (client) => work(drizzle({ client, casing }))),
+    (work) => lendFrom(pool, (client) => work(sessionOf(client))),
     { driver, role: null, close },
     asking(pool, kept),
   );
 }
 
 const casing = "snake_case";
+/** A driver's session as ours. */
+export const sessionOf = (client: PoolClient): Db => drizzle({ client, casing });
 const dialect = new PgDialect({ casing });
 /** Dates, times and lists of them and of numerics, as the server writes them: what drizzle gives too. */
 const written = new Set([1082, 1114, 1184, 1186, 1115, 1182, 1185, 1187, 1231]);

@@ -1,12 +1,17 @@
 /** Runs the tests: those that stand company several files at a time, then races, then what measures time. */
 import { availableParallelism } from "node:os";
 import { stripVTControlCharacters } from "node:util";
+import { template } from "../tests/databases.ts";
+import { postgres } from "../tests/stand_ins/postgres.ts";
 
 const help = `deno task test [paths and options of deno test]
 
 Runs every test there is: several files at a time, then those of races two at a time, then, alone,
 those that measure time. Types are checked beside the first of them. With arguments it is deno test
-with these. DENO_JOBS says how many files run at a time at first.`;
+with these. DENO_JOBS says how many files run at a time at first.
+
+Databases of tests are on one real Postgres, started for the run: TEST_DATABASE_URL names another.
+Without either, as when deno test is called by itself, most of them are embedded ones.`;
 
 /** What measures time: another test beside it would be felt. */
 export const alone = ["tests/machinery/redis_test.ts", "tests/identity/sign_in_test.ts"];
@@ -90,7 +95,16 @@ async function checkTypes() {
 
 async function main() {
   if (Deno.args.includes("--help")) return console.log(help);
-  if (Deno.args.length > 0) Deno.exit((await run(Deno.args)).success ? 0 : 1);
+  await using server = await postgres();
+  await template(server);
+  Deno.env.set("TEST_DATABASE_URL", server.url);
+  Deno.exitCode = Deno.args.length > 0
+    ? (await run(Deno.args)).success ? 0 : 1
+    : await everything();
+}
+
+/** The exit code. */
+async function everything(): Promise<number> {
   const startedMs = performance.now();
   const types = checkTypes();
   const jobs = Number(Deno.env.get("DENO_JOBS")) || availableParallelism() + 1;
@@ -104,7 +118,7 @@ async function main() {
   for (const failure of parts.flatMap(({ failures }) => failures)) console.log(`\n${failure}`);
   const line = summed(parts);
   console.log(`${line} (${Math.round((performance.now() - startedMs) / 1000)}s)`);
-  if (!line.startsWith("ok")) Deno.exit(1);
+  return line.startsWith("ok") ? 0 : 1;
 }
 
 if (import.meta.main) await main();

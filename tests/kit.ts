@@ -1,6 +1,4 @@
 /** The test kit: a database for this file, tenants, and people who live in them. */
-import { embedded } from "../db/embedded.ts";
-import { migrate, migrations } from "../db/migrate.ts";
 import type { Database } from "../db/client.ts";
 import { appRouter } from "../routers/mod.ts";
 import { callerOf, type Meta } from "../routers/trpc.ts";
@@ -17,6 +15,9 @@ import type { Mailer } from "../src/mailer.ts";
 import { newKek } from "../src/secrets/keyring.ts";
 import { services } from "../src/services.ts";
 import { ROOT_TENANT } from "../src/topics.ts";
+import { freshDatabase } from "./databases.ts";
+
+export { freshDatabase } from "./databases.ts";
 
 type Procedure = { path: string; type: string; permission?: Permission; meta: Meta };
 
@@ -30,35 +31,6 @@ export const procedures = (): Procedure[] =>
     meta,
     ...(meta.permission ? { permission: meta.permission } : {}),
   }));
-
-let snapshot: Promise<Blob> | undefined;
-
-/** A migrated, empty embedded database. */
-export const freshDatabase = async () => await embedded(undefined, await (snapshot ??= migrated()));
-
-/** A snapshot of one, kept for every process that tests this schema. */
-async function migrated(): Promise<Blob> {
-  const names = (await migrations()).map(({ checksum }) => checksum).join("");
-  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(names));
-  const file = `${Deno.env.get("TMPDIR") ?? "/tmp"}/switchboard-${
-    new Uint8Array(hash).toHex().slice(0, 16)
-  }.tar`;
-  const kept = await Deno.readFile(file).catch(() => null);
-  if (kept) return new Blob([kept]);
-  const database = await embedded();
-  await migrate(database);
-  // Two thirds of the files, which every start would unpack.
-  await database.client.exec("update pg_database set datistemplate = false");
-  for (const name of ["template0", "template1"]) {
-    await database.client.exec(`drop database ${name}`);
-  }
-  const dump = await database.client.dumpDataDir("none");
-  await database.close();
-  const part = `${file}.${crypto.randomUUID()}`;
-  await Deno.writeFile(part, new Uint8Array(await dump.arrayBuffer()));
-  await Deno.rename(part, file); // Whole or not at all, for the files that run beside this one.
-  return dump;
-}
 
 /** Variables a service can start with, keys made for this run. */
 export async function environment(more: Record<string, string> = {}): Promise<Env> {

@@ -37,7 +37,7 @@ export type Asked = { url: string; authorization: string };
 /** A world on a tapped database, its log kept. */
 export async function house() {
   const lines: string[] = [];
-  const { database, tap, superuser } = await tapped();
+  const { database, tap, superuser, login } = await tapped();
   const w = await world({
     database,
     env: await environment({ LOG_LEVEL: "debug" }),
@@ -72,7 +72,7 @@ export async function house() {
     email: "",
   };
   await w.as(w.operator).teams.upstreams.create({ name: "Models", baseUrl: `${MODELS}/v1` });
-  return { w, tap, superuser, tables: all, lines, asked, side, root, close: w.close };
+  return { w, tap, superuser, login, tables: all, lines, asked, side, root, close: w.close };
 }
 
 /** Where every model is served that no tenant serves itself. */

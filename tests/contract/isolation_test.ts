@@ -48,8 +48,8 @@ const policiesAlone: Stance = {
 /** No policy counts for the service. */
 const queriesAlone: Stance = {
   name: "the queries alone",
-  enter: ({ superuser }) => superuser("alter role switchboard_service bypassrls"),
-  leave: ({ superuser }) => superuser("alter role switchboard_service nobypassrls"),
+  enter: ({ superuser, login }) => superuser(`alter role ${login} bypassrls`),
+  leave: ({ superuser, login }) => superuser(`alter role ${login} nobypassrls`),
   ...isProof ? {} : { way: isWorthIt, id: isIdInShare },
 };
 const stances = [both, policiesAlone, queriesAlone];

@@ -1,13 +1,13 @@
 /** The embedded database of a laptop does what the real ones do, as the role the service has there. */
 import assert from "node:assert/strict";
 import { sql } from "drizzle-orm";
-import { freshDatabase } from "../kit.ts";
+import { freshEmbedded } from "../databases.ts";
 import { behaves } from "./behaviours.ts";
 
-behaves("embedded", freshDatabase);
+behaves("embedded", freshEmbedded);
 
 Deno.test("embedded puts the service's role on, in which a tenant's rows cannot be passed", async () => {
-  const database = await freshDatabase();
+  const database = await freshEmbedded();
   const who = sql`select current_user::text as name`;
   const [outside] = await database.query(who);
   assert.equal(outside?.name, "switchboard_service");

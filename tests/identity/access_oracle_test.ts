@@ -17,11 +17,7 @@ const QUESTIONS = 20; // Of each graph, before and again after things have happe
 const SEED = Number(Deno.env.get("SEED") ?? Math.floor(Math.random() * 2 ** 31));
 
 const database = await freshDatabase();
-const h = await home({
-  database,
-  sql: async (text, params = []) =>
-    (await database.client.query<Record<string, unknown>>(text, params)).rows,
-});
+const h = await home({ database, sql: database.admin });
 Deno.test.afterAll(() => h.w.close());
 
 /** Somebody at the top who may ask everything, remembering nothing of earlier questions. */
@@ -200,7 +196,7 @@ const tables = [
 ];
 /** Takes a graph away, so that the next does not meet it. */
 const clear = () =>
-  database.client.exec(`set session_replication_role = replica;
+  database.admin(`set session_replication_role = replica;
     ${tables.map((table) => `delete from ${table};`).join(" ")}
     delete from tenant_closure where tenant_id <> '${ROOT_TENANT}';
     delete from tenants where id <> '${ROOT_TENANT}';
@@ -216,9 +212,9 @@ async function campaign(seed: number, cases: number): Promise<Campaign> {
     const d = dice(seed + all.graphs);
     const f = graph(d, ROOT_TENANT, h.clock.ms);
     const label = `SEED=${seed} graph ${all.graphs}`;
-    await database.client.exec(written(f).join(";\n"));
+    await database.admin(written(f).join(";\n"));
     all.allowed += await questions(d, f, all.told, `${label} as made`);
-    await database.client.exec(happenings(d, f).join(";\n"));
+    await database.admin(happenings(d, f).join(";\n"));
     all.allowed += await questions(d, f, all.told, `${label} as it became`);
     all.cases += 2 * QUESTIONS;
   }
@@ -297,8 +293,8 @@ const mistakes: readonly [string, string, string, string][] = [
 async function define(name: string, change: (text: string) => string) {
   const [row] = await h.sql("select pg_get_functiondef($1::regproc) as text", [name]);
   const text = String(row?.text);
-  await database.client.exec(change(text));
-  return () => database.client.exec(text);
+  await database.admin(change(text));
+  return () => database.admin(text);
 }
 
 Deno.test("the walk finds mistakes planted in the database", async () => {

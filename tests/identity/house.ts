@@ -38,9 +38,7 @@ export type Ground = {
 
 async function embeddedGround(): Promise<Ground> {
   const database = await freshDatabase();
-  const sql: Ground["sql"] = async (text, params = []) =>
-    (await database.client.query<Row>(text, params)).rows;
-  return { database, sql };
+  return { database, sql: database.admin };
 }
 
 export async function home(ground?: Ground) {

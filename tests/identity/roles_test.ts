@@ -149,9 +149,8 @@ Deno.test("roles.delete is refused while somebody has the role, whenever it coun
   await bindings.revoke({ id: binding.id });
   await roles.delete({ id });
   const gone = "NotFound role.not_found";
-  for (const call of [roles.get({ id }), roles.delete({ id }), roles.update({ id, name: "S" })]) {
-    await assertRefused(call, gone);
-  }
+  const calls = [roles.get({ id }), roles.delete({ id }), roles.update({ id, name: "S" })];
+  await Promise.all(calls.map((call) => assertRefused(call, gone)));
   await assertRefused(bindings.create({ userId, roleId: id }), gone);
   const [row] = await h.sql(
     "select diff from audit_entries where subject_id = $1 and action = 'role.deleted'",

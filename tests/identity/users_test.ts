@@ -342,7 +342,7 @@ Deno.test("users of another tenant are not there", async () => {
     own.activate({ id }),
     own.resetPassword({ id }),
   ];
-  for (const call of calls) await assertRefused(call, "NotFound user.not_found");
+  await Promise.all(calls.map((call) => assertRefused(call, "NotFound user.not_found")));
 });
 
 Deno.test.afterAll(() => h.w.close());

@@ -3,18 +3,10 @@ import assert from "node:assert/strict";
 import * as keys from "../../src/secrets/encryption_keys.ts";
 import { announce, depart } from "../../src/secrets/instances.ts";
 import { newKek } from "../../src/secrets/keyring.ts";
-import {
-  both,
-  embeddedHouse,
-  k1,
-  type Process,
-  processOf,
-  rejectsWith,
-  rotating,
-} from "./house.ts";
+import { both, k1, plainHouse, type Process, processOf, rejectsWith, rotating } from "./house.ts";
 
 Deno.test("add registers a held key once; the first one ever is primary", async () => {
-  await using house = await embeddedHouse();
+  await using house = await plainHouse();
   const { root, keyring } = processOf(house.database, both);
   assert.equal(await keys.add(root, keyring, "k1"), "primary");
   assert.equal(await keys.add(root, keyring, "k2"), "added");
@@ -28,7 +20,7 @@ const present = (process: Process, id = crypto.randomUUID()) =>
   announce(process.root, id, process.keyring).then(() => id);
 
 Deno.test("promote refuses until every running instance holds the key with the same bytes", async () => {
-  await using house = await embeddedHouse();
+  await using house = await plainHouse();
   const process = processOf(house.database, both);
   const { root, keyring } = process;
   const promote = () => keys.promote(root, keyring, "k2");
@@ -65,7 +57,7 @@ Deno.test("promote refuses until every running instance holds the key with the s
 });
 
 Deno.test("promote refuses a key this process holds with other bytes, and a retired one", async () => {
-  await using house = await embeddedHouse();
+  await using house = await plainHouse();
   const { root, keyring } = processOf(house.database, both);
   await keys.add(root, keyring, "k1");
   await keys.add(root, keyring, "k2");
@@ -77,7 +69,7 @@ Deno.test("promote refuses a key this process holds with other bytes, and a reti
 });
 
 Deno.test("retire refuses the primary key and one nobody knows", async () => {
-  await using house = await embeddedHouse();
+  await using house = await plainHouse();
   const { root, keyring } = processOf(house.database, k1);
   await keys.add(root, keyring, "k1");
   await rejectsWith(keys.retire(root, "k1"), /k1 is primary: promote another key first/);

@@ -1,10 +1,8 @@
 /** A database with tenants whose rows hold secrets, embedded or on a real Postgres. */
 import assert from "node:assert/strict";
 import { sql } from "drizzle-orm";
-import postgres from "postgres";
 import { v7 } from "uuid";
 import { type Database, rowsOf } from "../../db/client.ts";
-import { migrate, ownerOf } from "../../db/migrate.ts";
 import { users, userSecurity } from "../../db/schema/identity.ts";
 import { platformCredentials, userPlatformBindings } from "../../db/schema/platforms.ts";
 import { asSystem, read, type TenantCtx, transact } from "../../src/context.ts";
@@ -12,11 +10,10 @@ import * as keys from "../../src/secrets/encryption_keys.ts";
 import { keyringOf, newKek } from "../../src/secrets/keyring.ts";
 import { offline } from "../../src/secrets/offline.ts";
 import { at } from "../../src/secrets/places.ts";
-import { freshDatabase as emptyDatabase } from "../kit.ts";
-import { freshDatabase, type PostgresServer } from "../stand_ins/postgres.ts";
+import { freshDatabase, type Row } from "../databases.ts";
+import { houseOn } from "../db/house.ts";
+import type { PostgresServer } from "../stand_ins/postgres.ts";
 import { ROOT_TENANT } from "../../src/topics.ts";
-
-type Row = Record<string, unknown>;
 
 /** Runs a statement as the superuser, past every policy. */
 export type Admin = (text: string) => Promise<Row[]>;
@@ -124,40 +121,26 @@ export async function sealedUnder(admin: Admin): Promise<Record<string, number>>
   return Object.fromEntries(rows.map(({ under, values }) => [String(under), Number(values)]));
 }
 
-/** An embedded database, empty but for the root tenant and one platform. */
-export async function embeddedHouse() {
-  const database = await emptyDatabase();
-  const admin: Admin = async (text) => (await database.client.query<Row>(text)).rows;
+/** A database, empty but for the root tenant and one platform. */
+export async function plainHouse() {
+  const database = await freshDatabase();
+  const { admin } = database;
   await foundations(admin);
   return { database, admin, [Symbol.asyncDispose]: () => database.close() };
 }
 
-/** The same on a real Postgres, whose service logs in as a role that owns nothing. */
+/** The same on a server that several processes are to reach. */
 export async function postgresHouse(server: PostgresServer) {
-  const fresh = await freshDatabase(server);
-  const owner = ownerOf(fresh.ownerUrl);
-  await migrate(owner);
-  await owner.close();
-  const client = postgres(fresh.adminUrl, { max: 2, onnotice: () => {} });
-  const admin: Admin = async (text) => [...await client.unsafe<Row[]>(text)];
-  const [role, password] = [`${fresh.name}_service`, crypto.randomUUID()];
-  await admin(`create role ${role} login password '${password}' in role switchboard_service`);
-  await foundations(admin);
-  return {
-    url: fresh.urlAs(role, password),
-    admin,
-    [Symbol.asyncDispose]: async () => {
-      await client.end();
-      await fresh.drop();
-    },
-  };
+  const house = await houseOn(server);
+  await foundations(house.admin);
+  return house;
 }
 
 export const both = `${k1},${k2}`;
 
 /** Tenants with secrets under k1, and k2 promoted. */
 export async function rotating(howMany = 2, secretsEach = 2) {
-  const house = await embeddedHouse();
+  const house = await plainHouse();
   const process = processOf(house.database, both);
   const kept: Kept[] = [];
   const tenants: string[] = [];

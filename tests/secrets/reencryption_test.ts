@@ -16,11 +16,11 @@ import { reencrypt } from "../../src/secrets/reencryption.ts";
 import { exchange, othersThan, sealedColumns } from "../../src/secrets/sealed_columns.ts";
 import {
   both,
-  embeddedHouse,
   k1,
   k2,
   keepSecrets,
   type Kept,
+  plainHouse,
   type Process,
   processOf,
   rejectsWith,
@@ -235,7 +235,7 @@ Deno.test("reencrypt refuses with other bytes under the primary key's id", async
 });
 
 Deno.test("sealedColumns finds every sealed column of the schema under the names at() gives", async () => {
-  await using house = await embeddedHouse();
+  await using house = await plainHouse();
   const tables = Object.values({
     ...identity,
     ...signIn,
@@ -257,7 +257,7 @@ Deno.test("sealedColumns finds every sealed column of the schema under the names
 });
 
 Deno.test("sealedColumns refuses a table it could not rotate", async () => {
-  await using house = await embeddedHouse();
+  await using house = await plainHouse();
   await house.admin("create table stray (secret sealed)");
   await rejectsWith(
     sealedColumns(processOf(house.database, k1).root),

@@ -105,10 +105,8 @@ async function useOf(
 
 export async function usageHouse(more: WorldOptions = {}) {
   const database = await freshDatabase();
-  const { client } = database;
   /** Around every policy. */
-  const sql = async (text: string, params: unknown[] = []) =>
-    (await client.query<Record<string, unknown>>(text, params)).rows;
+  const sql = database.admin;
   const w = await world({ database, ...more });
   for (const [model, [input, output]] of Object.entries(prices)) {
     await w.as(w.operator).teams.modelPrices.create({

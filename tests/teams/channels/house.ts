@@ -80,8 +80,7 @@ export async function house(variables: Record<string, string> = {}) {
   });
 
   /** Asked as the superuser, past every policy. */
-  const sql = async (text: string, params: unknown[] = []): Promise<Row[]> =>
-    (await database.client.query<Row>(text, params)).rows;
+  const sql = database.admin;
   const updates = (channelId: string) =>
     sql(
       `select update_key as key, state, attempts, sent_parts as parts, failure from channel_updates
