@@ -7,35 +7,63 @@ import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { z } from "zod";
 import type { TenantCtx } from "../src/context.ts";
 import { Fault, invalid, notFound } from "../src/errors.ts";
+import { told } from "../src/log.ts";
 import type { Endpoint } from "../src/teams/admission.ts";
-import { converse } from "../src/teams/conversations.ts";
+import { converse, type Spoken } from "../src/teams/conversations.ts";
 import { effectiveOf } from "../src/teams/effective.ts";
 import { type Chatting, type Exchange, exchange } from "../src/teams/gateway/exchanges.ts";
 import { modelsOf } from "../src/teams/gateway/models.ts";
 import { MAX_REQUEST_BYTES, readRequest } from "../src/teams/gateway/requests.ts";
+import { takeRoom } from "../src/teams/gateway/room.ts";
+import * as quotas from "../src/teams/quotas.ts";
 import { takeRate } from "../src/teams/rates.ts";
 import { readBytes, requireJson } from "./json.ts";
-import { openAiErrorOf, quotaHeaders, rateHeaders, upstreamRefusal } from "./openai_errors.ts";
+import {
+  openAiErrorOf,
+  quotaHeaders,
+  rateHeaders,
+  tellsQuota,
+  upstreamRefusal,
+} from "./openai_errors.ts";
 import type { CtxHost } from "./proxy.ts";
 import { allowOf } from "./rest.ts";
 import { enter } from "./trpc.ts";
 
-type Entered = { ctx: TenantCtx; chatting: Chatting; headers: Record<string, string> };
+/** An answer's, by their names. */
+type Named = Record<string, string>;
+type Asking = { ctx: TenantCtx; teamId: string };
+type Entered = Asking & { chatting: Chatting; headers: Named };
 
-/** Who asks, as a team. Throws Unauthorized, Forbidden, RateExceeded. */
-async function entered<E extends Env>(c: Context<E>, host: CtxHost<E>): Promise<Entered> {
+/** Which team asks. Throws Unauthorized, Forbidden. */
+async function asking<E extends Env>(c: Context<E>, host: CtxHost<E>): Promise<Asking> {
   const ctx = enter(await host.context(c), "chat.send");
   const team = ctx.principal?.team;
   if (!team) {
     throw new Fault("Forbidden", "key.no_team", "Send a team's key: this one is a person's");
   }
-  const { effective } = await effectiveOf(ctx, team.id);
-  const judged = takeRate(ctx, team.id, effective);
-  const chatting = { teamId: team.id, apiKeyId: ctx.actor.id, effective };
-  return { ctx, chatting, headers: rateHeaders({ judged }) };
+  return { ctx, teamId: team.id };
+}
+
+/** Counts the request. Throws RateExceeded. */
+async function entered({ ctx, teamId }: Asking): Promise<Entered> {
+  const { effective } = await effectiveOf(ctx, teamId);
+  const judged = takeRate(ctx, teamId, effective);
+  const chatting = { teamId, apiKeyId: ctx.actor.id, effective };
+  return { ctx, teamId, chatting, headers: rateHeaders({ judged }) };
+}
+
+/** For an answer that counts nothing: what is left of the team's quotas, as far as that can be told. */
+async function quotasOf({ ctx, teamId }: Asking): Promise<Named> {
+  try {
+    return quotaHeaders(await quotas.recent(ctx, teamId));
+  } catch (error) {
+    ctx.log("warn", "quotas are not told", { error: told(error) });
+    return {};
+  }
 }
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
+const lenient = new TextDecoder();
 
 async function textOf(request: Request): Promise<string> {
   // Plain HTTP clients leave it out; one that says something else means something else.
@@ -64,12 +92,12 @@ const gone = () => new Response(null, { status: 499 });
 const isStatus = (status: number): status is ContentfulStatusCode => status >= 200 && status < 600;
 
 /** The exchange as an answer: its body as it came, unless it tells of what lies behind us. */
-function answered(c: Context, it: Exchange, headers: Record<string, string>): Response {
+function answered(c: Context, it: Exchange, headers: Named): Response {
   const text = it.status >= 300 && it.body instanceof Uint8Array ? decoder.decode(it.body) : "";
   const refusal = it.status < 300 ? null : upstreamRefusal(it.status, text);
   const status = refusal?.status ?? it.status;
   const known = isStatus(status) ? status : 502;
-  const all: Record<string, string> = {
+  const all: Named = {
     ...headers,
     ...quotaHeaders(it.quota),
     "cache-control": "no-store",
@@ -85,9 +113,52 @@ function answered(c: Context, it: Exchange, headers: Record<string, string>): Re
   return response;
 }
 
+const isDone = (bytes: Uint8Array) =>
+  /(^|\n)data: ?\[DONE\]\r?\n\r?\n$/.test(lenient.decode(bytes.subarray(-24)));
+
+/** Whoever has an answer's end may say the next thing: it is held back until the conversation is free. */
+async function untilKept(it: Spoken): Promise<Spoken> {
+  const { body } = it;
+  const kept = it.kept.catch(() => {}); // Written down where it failed.
+  if (!(body instanceof ReadableStream)) {
+    await kept;
+    return it;
+  }
+  let last: Uint8Array | null = null;
+  const holding = new TransformStream<Uint8Array, Uint8Array>({
+    transform(bytes, controller) {
+      if (last) controller.enqueue(last);
+      last = isDone(bytes) ? bytes : null;
+      if (!last) controller.enqueue(bytes);
+    },
+    async flush(controller) {
+      await kept;
+      if (last) controller.enqueue(last);
+    },
+  });
+  return { ...it, body: body.pipeThrough(holding) };
+}
+
 /** A request on its way to a model and back, within a conversation where one is asked for. */
-async function passedOn(c: Context, { ctx, chatting, headers }: Entered, endpoint: Endpoint) {
-  const text = await textOf(c.req.raw);
+async function passedOn(c: Context, entered: Entered, endpoint: Endpoint) {
+  const { ctx, teamId } = entered;
+  const length = Math.min(Number(c.req.header("content-length")) || 0, MAX_REQUEST_BYTES);
+  let leave = takeRoom(ctx, teamId, length);
+  try {
+    const text = await textOf(c.req.raw);
+    if (length === 0) leave = takeRoom(ctx, teamId, text.length); // It came in chunks.
+    return await exchanged(c, entered, endpoint, text);
+  } finally {
+    leave();
+  }
+}
+
+async function exchanged(
+  c: Context,
+  { ctx, chatting, headers }: Entered,
+  endpoint: Endpoint,
+  text: string,
+) {
   const request = readRequest(endpoint, text, chatting.effective);
   const { signal } = c.req.raw;
   const sessionUser = c.req.header(SESSION_USER);
@@ -96,13 +167,13 @@ async function passedOn(c: Context, { ctx, chatting, headers }: Entered, endpoin
     return answered(c, await exchange(ctx, chatting, request, { signal, userId }), headers);
   }
   const speaker = { platform: chatting.effective.platformName, userId: userOf(sessionUser) };
-  const it = await converse(ctx, chatting, speaker, request, signal);
+  const it = await untilKept(await converse(ctx, chatting, speaker, request, signal));
   return answered(c, it, { ...headers, "x-session-id": it.sessionId });
 }
 
 /** Mounts `/v1/chat/completions`, `/v1/embeddings` and `/v1/models`; the rest of `/v1` answers 404. */
 export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void {
-  const failed = (c: Context<E>, error: unknown, more: Record<string, string> = {}) => {
+  const failed = (c: Context<E>, error: unknown, more: Named = {}) => {
     // Nothing of ours broke: it ended because its client left.
     if (c.req.raw.signal.aborted && !(error instanceof Fault)) return gone();
     const { status, body, headers } = openAiErrorOf(
@@ -116,13 +187,16 @@ export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void
   const guarded =
     (work: (c: Context<E>, it: Entered) => Promise<Response>) =>
     async (c: Context<E>): Promise<Response> => {
-      let headers: Record<string, string> = {};
+      let who: Asking | undefined;
+      let headers: Named = {};
       try {
-        const it = await entered(c, host);
+        who = await asking(c, host);
+        const it = await entered(who);
         headers = it.headers;
         return await work(c, it);
       } catch (error) {
-        return failed(c, error, headers);
+        const left = who && !tellsQuota(error) ? await quotasOf(who) : {};
+        return failed(c, error, { ...headers, ...left });
       }
     };
   const passed = (endpoint: Endpoint) => guarded((c, it) => passedOn(c, it, endpoint));
@@ -132,18 +206,20 @@ export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void
     [
       "/v1/models",
       "GET",
-      guarded(async (c, { ctx, chatting, headers }) =>
-        c.json({ object: "list", data: await modelsOf(ctx, chatting.effective) }, 200, headers)
-      ),
+      guarded(async (c, it) => {
+        const data = await modelsOf(it.ctx, it.chatting.effective);
+        return c.json({ object: "list", data }, 200, { ...it.headers, ...await quotasOf(it) });
+      }),
     ],
     [
       "/v1/models/:model{.+}",
       "GET",
-      guarded(async (c, { ctx, chatting, headers }) => {
+      guarded(async (c, it) => {
         const wanted = c.req.param("model");
-        const model = (await modelsOf(ctx, chatting.effective)).find(({ id }) => id === wanted);
+        const all = await modelsOf(it.ctx, it.chatting.effective);
+        const model = all.find(({ id }) => id === wanted);
         if (!model) throw notFound("model");
-        return c.json(model, 200, headers);
+        return c.json(model, 200, { ...it.headers, ...await quotasOf(it) });
       }),
     ],
   ];

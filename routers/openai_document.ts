@@ -140,7 +140,7 @@ const told: Record<number, string> = {
     "or `rate_limit_exceeded`: over in a minute.",
   500: "Something broke on our side.",
   502: "The model's provider failed, or does not accept us.",
-  503: "Nobody serves the model at present, or its provider is busy.",
+  503: "Nobody serves the model at present, its provider is busy, or too much is sent at once.",
   504: "The model did not answer in time.",
 };
 const nameOf = (status: string | number) => `OpenAi${refusals[Number(status)]}`;
@@ -149,7 +149,7 @@ const responses: Record<string, Json> = Object.fromEntries(
   Object.entries(told).map(([status, description]) => [nameOf(status), {
     description,
     headers: {
-      ...common,
+      ...(status === "401" ? common : { ...rates, ...quotas }),
       "X-Should-Retry": header("Whether the same may go better later: what OpenAI's clients obey."),
       ...(status === "401" ? { "WWW-Authenticate": named("headers", "WWWAuthenticate") } : {}),
       ...(status === "429" || status === "503"
@@ -216,7 +216,7 @@ const answered = (schema: string, isChat = false): Json => ({
 });
 const shown = (schema: string): Json => ({
   description: "What the team may use.",
-  headers: rates,
+  headers: { ...rates, ...quotas },
   content: { "application/json": { schema: named("schemas", schema) } },
 });
 

@@ -3,6 +3,7 @@ import { type FaultCode, faults } from "../src/errors.ts";
 import { limitHeaders } from "../src/limits/headers.ts";
 import { type Quota, QuotaExceeded } from "../src/teams/admission.ts";
 import { isTheirs, UpstreamFailed } from "../src/teams/gateway/upstream_calls.ts";
+import { betweenUs, isObject, isUsedUp, saidBy } from "../src/teams/gateway/upstream_errors.ts";
 import { RateExceeded } from "../src/teams/rates.ts";
 import { faultOf, problemOf } from "./problems.ts";
 
@@ -59,7 +60,7 @@ export function openAiErrorOf(
     },
     headers: {
       ...headers,
-      ...hasQuota(fault) ? quotaHeaders(fault.quota) : {},
+      ...tellsQuota(fault) ? quotaHeaders(fault.quota) : {},
       ...fault instanceof RateExceeded ? rateHeaders(fault) : {},
       "content-type": "application/json; charset=utf-8",
       "x-should-retry": String(mayHelp),
@@ -67,7 +68,8 @@ export function openAiErrorOf(
   };
 }
 
-const hasQuota = (fault: unknown): fault is { quota: Quota } =>
+/** Whether it says itself what is left of the team's quotas. */
+export const tellsQuota = (fault: unknown): fault is { quota: Quota } =>
   fault instanceof QuotaExceeded || (fault instanceof UpstreamFailed && fault.quota !== null);
 
 /** What is left of the team's quotas; nothing of one that has no end. */
@@ -107,22 +109,14 @@ export function upstreamRefusal(status: number, text: string): Refusal {
     const error = { message, type, param: null, code: "upstream_refused" };
     return { status, body: { error }, mayHelp: false };
   }
-  const said = (status: number, message: string, code: string, mayHelp = false): Refusal => ({
-    status,
-    body: { error: { message, ...server, param: null, code } },
-    mayHelp,
-  });
-  if (status === 401 || status === 403) {
-    return said(502, "The model's provider does not accept us: its key is wrong", "upstream_auth");
-  }
-  if (status === 402 || (status === 429 && isUsedUp(told))) {
-    return said(502, "What was paid the model's provider is used up", "upstream_quota");
-  }
-  if (status === 404) return said(502, "The provider does not know the model", "upstream_model");
-  if (status === 429) {
-    return said(503, "The model's provider is busy: try again shortly", "upstream_busy", true);
-  }
-  return said(502, `${faults.ProviderError.title}: ${status}`, "upstream_error", status >= 500);
+  const { message, code, mayHelp, ...ours } =
+    betweenUs(status === 429 && isUsedUp(told) ? 402 : status) ?? {
+      status: 502,
+      message: `${faults.ProviderError.title}: ${status}`,
+      code: "upstream_error",
+      mayHelp: status >= 500,
+    };
+  return { ...ours, body: { error: { message, ...server, param: null, code } }, mayHelp };
 }
 
 function parsed(text: string): unknown {
@@ -132,17 +126,3 @@ function parsed(text: string): unknown {
     return null;
   }
 }
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null;
-
-/** Where others than OpenAI put their sentence: FastAPI in `detail`, Ollama in `error`, vLLM in `message`. */
-function saidBy(told: unknown): string | null {
-  if (!isObject(told)) return null;
-  const said = [told.error, told.message, told.detail].find((text) => typeof text === "string");
-  return typeof said === "string" ? said.slice(0, 1_000) : null;
-}
-
-/** OpenAI says with the same status that one is too fast and that one's money is spent. */
-const isUsedUp = (told: unknown) =>
-  isObject(told) && isObject(told.error) && told.error.code === "insufficient_quota";

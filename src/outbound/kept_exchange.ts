@@ -36,6 +36,7 @@ type Turn = {
 };
 
 const begun = { isSent: false, isFinished: false };
+const nothing: Bytes = new Uint8Array();
 
 /** The far side ended a connection that was at rest before it said anything about this call. */
 class WentStale extends Error {}
@@ -112,6 +113,7 @@ function answerTo(turn: Turn) {
 function respond(turn: Turn, head: Head, rest: Bytes): Response {
   const { call } = turn;
   const { status, headers, framing } = head;
+  [turn.bytes, call.body] = [nothing, null]; // Not sent again; and what is answered may last.
   permit(call, status, framing.by === "length" ? framing.bytes : 0);
   if (isBodiless(call, status)) {
     const response = responseOf(call, null, { status, headers });

@@ -70,9 +70,12 @@ type Row = Record<string, unknown>;
 type Settling = { tenantId: string; lease: string; settlement: Settlement };
 /** A tenant's day and month, as the database said and reads it. */
 type Calendar = { told: unknown; atMs: number };
+/** What was left of a team's quotas at that moment. */
+type Left = { quota: Quota; atMs: number };
 type Desk = {
   admit: Batcher<Row, Row>;
   calendars: LRUCache<string, Calendar>;
+  left: LRUCache<string, Left>;
   settle: Batcher<Settling, true>;
   /** Settlements that are not written yet. */
   unwritten: Set<Promise<void>>;
@@ -83,6 +86,8 @@ const desks = new WeakMap<Database, Desk>();
 
 /** A tenant's new time zone is felt within this time. */
 const CALENDAR_MS = 5_000;
+/** What is left of a quota is told again for so long to whom it is no matter of. */
+const LEFT_MS = 5_000;
 const MOST = 200;
 /** Nobody waits for a settlement: those of a moment share one round trip. */
 const GATHER_MS = 100;
@@ -107,7 +112,8 @@ function deskOf({ database }: Pick<Services, "database">): Desk {
     return items.map(() => true);
   }, { most: MOST, lanes: 1, gatherMs: GATHER_MS, isEverybodys: isAway });
   const calendars = new LRUCache<string, Calendar>({ max: 1_000 });
-  const desk = { admit, calendars, settle, unwritten: new Set<Promise<void>>() };
+  const left = new LRUCache<string, Left>({ max: 10_000 });
+  const desk = { admit, calendars, left, settle, unwritten: new Set<Promise<void>>() };
   desks.set(database, desk);
   return desk;
 }
@@ -127,6 +133,17 @@ const rowOf = ({ tenantId, lease, settlement: s }: Settling): Row => ({
   first_byte: wholeMs(s.firstByteMs),
   streamed: s.isStreamed,
 });
+
+/** Remembers what is left of a team's quotas, for answers that are about something else. */
+export function noteLeft(ctx: TenantCtx, teamId: string, quota: Quota): void {
+  deskOf(ctx).left.set(teamId, { quota, atMs: ctx.now().getTime() });
+}
+
+/** What was left of them a moment ago; null where nobody asked lately. */
+export function leftOf(ctx: TenantCtx, teamId: string): Quota | null {
+  const known = deskOf(ctx).left.get(teamId);
+  return known && Math.abs(ctx.now().getTime() - known.atMs) < LEFT_MS ? known.quota : null;
+}
 
 const numberOf = (value: unknown) => value === null || value === undefined ? null : Number(value);
 
@@ -170,9 +187,11 @@ export async function admit(ctx: TenantCtx, asked: Asked): Promise<Lease> {
   });
   if (row.calendar) calendars.set(ctx.tenantId, { told: row.calendar, atMs: nowMs });
   const { verdict } = row;
-  if (verdict === "admitted") return { id, quota: quotaOf(row), overAtMs };
-  if (verdict === "day" || verdict === "month") {
-    throw new QuotaExceeded(verdict, quotaOf(row), ctx.now());
+  if (verdict === "admitted" || verdict === "day" || verdict === "month") {
+    const quota = quotaOf(row);
+    noteLeft(ctx, asked.teamId, quota);
+    if (verdict === "admitted") return { id, quota, overAtMs };
+    throw new QuotaExceeded(verdict, quota, ctx.now());
   }
   if (verdict === "no_key") {
     throw new Fault("Unauthorized", "principal.refused", "This key does not hold (any more)");

@@ -6,6 +6,7 @@ import { tenants } from "../../db/schema/identity.ts";
 import { quotaCounters, teams } from "../../db/schema/teams.ts";
 import { read, type TenantCtx } from "../context.ts";
 import { found } from "../rows.ts";
+import { leftOf, noteLeft, type Quota as Left } from "./admission.ts";
 import { ownTeam } from "./team_rows.ts";
 
 const Period = z.object({
@@ -63,6 +64,15 @@ export function get(ctx: TenantCtx, { id }: z.infer<typeof Get>): Promise<z.infe
     const { day: daily, month: monthly, ...rest } = found(rows, "team");
     return { ...rest, day: withRest(daily), month: withRest(monthly) };
   });
+}
+
+/** What is left of both, as it was a moment ago: asked for only where it has not been told lately. */
+export async function recent(ctx: TenantCtx, teamId: string): Promise<Left> {
+  const known = leftOf(ctx, teamId);
+  if (known) return known;
+  const quota = await get(ctx, { id: teamId });
+  noteLeft(ctx, teamId, quota);
+  return quota;
 }
 
 const periodOf = <L>(limit: L, used: SQL<number>, startsOn: SQL, ends: SQL) => ({

@@ -60,8 +60,10 @@ const fields = {
   stripsPrefix: z.boolean(),
   baseUrl: webAddress,
   apiKey: z.string().min(1, "Give the key the provider issued").max(4096),
-  timeoutMs: milliseconds,
-  idleMs: milliseconds,
+  timeoutMs: milliseconds.describe("Until an answer begins, for each try."),
+  idleMs: milliseconds.describe(
+    "How long an answer may pause; a whole one may take ten times as long, 15 minutes at most.",
+  ),
   maxAttempts: z.int().min(1, "Give 1 to 5 attempts").max(5, "Give 1 to 5 attempts"),
   fallbackModels: z.array(modelName).max(10, "Give at most 10 models"),
 };

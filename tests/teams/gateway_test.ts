@@ -90,6 +90,37 @@ Deno.test("the gateway says what is left of rate and quotas, and under which req
   assert.equal(head("x-quota-limit-day", plain), null);
 });
 
+Deno.test("the gateway says what is left of rate and quotas on whatever it answers a team", async () => {
+  const { key } = await h.team({ dailyQuota: 5, monthlyQuota: 9, rateLimit: 7 });
+  const left = ({ status, headers }: Response) => [
+    status,
+    headers.get("x-ratelimit-limit-requests"),
+    ...["limit", "remaining"].map((what) => headers.get(`x-quota-${what}-day`)),
+    headers.get("x-quota-remaining-month"),
+    headers.has("x-quota-reset-month"),
+  ];
+  const large = `{"messages":"${"x".repeat(17 * 1024 * 1024)}"}`;
+  const text = { headers: { "content-type": "text/plain" } };
+  const answers: [number, () => Promise<Response>][] = [
+    [200, () => h.get(key, "/v1/models")],
+    [404, () => h.get(key, "/v1/models/none")],
+    [400, () => h.post(key, "{")],
+    [403, () => h.post(key, { ...hello, model: "openai/gpt-5" })],
+    [413, () => h.post(key, large)],
+    [415, () => h.post(key, hello, text)],
+    [200, () => h.post(key, hello)],
+  ];
+  for (const [nth, [status, ask]] of answers.entries()) {
+    const answer = await ask();
+    const [day, month] = nth === answers.length - 1 ? ["4", "8"] : ["5", "9"];
+    assert.deepEqual(left(answer), [status, "7", "5", day, month, true]);
+    await answer.body?.cancel();
+  }
+  const over = await h.get(key, "/v1/models");
+  assert.deepEqual(left(over), [429, "7", "5", "4", "8", true]);
+  await over.body?.cancel();
+});
+
 Deno.test("the gateway takes a team's rate a minute, and says when to come again", async () => {
   const { key } = await h.team({ rateLimit: 2 });
   for (const status of [200, 200, 429]) {

@@ -161,6 +161,19 @@ Deno.test("streams of other servers than OpenAI's come through, however they are
   );
 });
 
+Deno.test("a stream's error about our account is told in our words, and settled as cut", async () => {
+  await using on = await oddUpstream(h);
+  const spent = { code: 402, message: "Insufficient credits: acme has 3 left", user_id: "acme" };
+  on.streams([`data: ${chunk("Half")}\n\ndata: ${JSON.stringify({ error: spent })}\n\n`]);
+  const [half, told, ...more] = await chunksOf(await h.post(on.team.key, odd));
+  assert.deepEqual([textOf(half ? [half] : []), more], ["Half", []]);
+  const message = "What was paid the model's provider is used up";
+  const error = { message, type: "server_error", param: null, code: "upstream_quota" };
+  assert.deepEqual(told, { error });
+  const [row] = await h.usage(on.team.id);
+  assert.deepEqual([row?.outcome, row?.output_tokens], ["cut", tokensOf("Half")]);
+});
+
 Deno.test("a stream ends with [DONE], whether its server hangs up or not", async () => {
   await using on = await oddUpstream(h);
   const finished = Promise.withResolvers<void>();

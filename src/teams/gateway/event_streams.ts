@@ -3,6 +3,7 @@
  * for byte. Looked at on the way are the usage, which is kept back where nobody asked for it, and the
  * end, which is always said: an error in OpenAI's shape where it broke, then `[DONE]`.
  */
+import { type ToldError, toldError } from "./upstream_errors.ts";
 import { type Said, saidIn, type Usage, usageOf } from "./usages.ts";
 
 export type StreamEnd = {
@@ -23,59 +24,80 @@ type Options = {
   stop: AbortSignal;
   /** Whether that is because the client went away. */
   hasLeft: () => boolean;
-  /** An upstream's error as it may be shown. */
+  /** Words of an upstream's error as they may be shown. */
   clean: (text: string) => string;
 };
 
 const DONE = "data: [DONE]\n\n";
 const NEWLINE = 10;
+const LONGEST_END = "\n\r\n";
 const MOST_KEPT = 32 * 1024 * 1024;
+/** The characters an event may have: whoever sends more without an end is left. */
+export const MOST_OF_AN_EVENT = 16 * 1024 * 1024;
 const encoder = new TextEncoder();
 
-/** Behind the last whole event of a text. */
+/** Behind the last whole event of a text; 0 where there is none. */
 function wholeUntil(text: string): number {
-  const [plain, crlf] = [text.lastIndexOf("\n\n"), text.lastIndexOf("\n\r\n")];
-  return Math.max(plain < 0 ? 0 : plain + 2, crlf < 0 ? 0 : crlf + 3);
+  const [plain, crlf] = [text.lastIndexOf("\n\n"), text.lastIndexOf(LONGEST_END)];
+  return Math.max(plain < 0 ? 0 : plain + 2, crlf < 0 ? 0 : crlf + LONGEST_END.length);
 }
 
-const eventsOf = (text: string) => text.match(/[^]*?(?:\r?\n){2}/g) ?? [];
+function eventsOf(text: string): string[] {
+  const events: string[] = [];
+  let from = 0;
+  for (const { 0: end, index } of text.matchAll(/\n\r?\n/g)) {
+    events.push(text.slice(from, index + end.length));
+    from = index + end.length;
+  }
+  if (from < text.length) events.push(text.slice(from)); // One blank line more than it takes.
+  return events;
+}
 
 const dataOf = (event: string) =>
   event.split(/\r?\n/).filter((line) => line.startsWith("data:"))
     .map((line) => line.slice(line.charAt(5) === " " ? 6 : 5)).join("\n");
 
-function jsonOf(event: string): unknown {
+function parsed(text: string): unknown {
   try {
-    return JSON.parse(dataOf(event));
+    return JSON.parse(text);
   } catch {
     return null;
   }
 }
 
+/** What an event tells. Some upstreams that fail end with the bare JSON of it. */
+function toldBy(event: string): { data: string; value: unknown } {
+  const data = dataOf(event);
+  return { data, value: parsed(data === "" ? event : data) };
+}
+
+const errorEvent = (error: ToldError, clean = (text: string) => text) => {
+  const cleaned = (_: string, it: unknown) => typeof it === "string" ? clean(it) : it;
+  return `data: ${JSON.stringify({ error }, cleaned)}\n\n`;
+};
+
 /** The error event of a stream that broke off. */
 export const brokenEvent = (requestId: string) =>
-  `data: ${
-    JSON.stringify({
-      error: {
-        message: `The model broke off its answer; when you ask about it, quote ${requestId}`,
-        type: "server_error",
-        param: null,
-        code: "upstream_cut",
-      },
-    })
-  }\n\n`;
+  errorEvent({
+    message: `The model broke off its answer; when you ask about it, quote ${requestId}`,
+    type: "server_error",
+    param: null,
+    code: "upstream_cut",
+  });
 
 /** The first choice's text as it comes, of a stream as the client gets it. */
 export async function* deltasOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  let rest = "";
-  for await (const text of body.pipeThrough(new TextDecoderStream())) {
-    rest += text;
-    const until = wholeUntil(rest);
-    for (const event of eventsOf(rest.slice(0, until))) {
-      const content = saidIn(jsonOf(event)).text;
-      if (content !== "") yield content;
+  const reader = body.getReader();
+  const events = wholeEvents(reader);
+  try {
+    for (let it = await events.next(); it; it = await events.next()) {
+      for (const event of eventsOf(it.text)) {
+        const content = saidIn(parsed(dataOf(event))).text;
+        if (content !== "") yield content;
+      }
     }
-    rest = rest.slice(until);
+  } finally {
+    await reader.cancel().catch(() => {}); // Where it was not read to its end.
   }
 }
 
@@ -93,15 +115,16 @@ function passed(whole: string, seen: Seen, { wantsUsage, clean }: Options): stri
   if (!mayTell(whole)) return keep(whole);
   return eventsOf(whole).map((event) => {
     if (seen.isDone) return "";
-    keep(event);
-    if (!mayTell(event)) return event;
-    if (dataOf(event) === "[DONE]") seen.isDone = true;
-    const value = jsonOf(event);
-    if (typeof value !== "object" || value === null) return event;
-    if ("error" in value && value.error) {
+    if (!mayTell(event)) return keep(event);
+    const { data, value } = toldBy(event);
+    const error = toldError(value);
+    if (error) {
       seen.isFailed = true;
-      return clean(event);
+      return errorEvent(error, clean);
     }
+    keep(event);
+    if (data === "[DONE]") seen.isDone = true;
+    if (typeof value !== "object" || value === null) return event;
     const usage = "usage" in value ? usageOf(value.usage) : null;
     if (!usage) return event;
     seen.usage = usage;
@@ -112,7 +135,7 @@ function passed(whole: string, seen: Seen, { wantsUsage, clean }: Options): stri
 }
 
 function saidSoFar({ kept }: Seen): Said {
-  const parts = eventsOf(kept).map((event) => saidIn(jsonOf(event)));
+  const parts = eventsOf(kept).map((event) => saidIn(parsed(dataOf(event))));
   return {
     text: parts.map(({ text }) => text).join(""),
     all: parts.map(({ all }) => all).join(""),
@@ -120,26 +143,46 @@ function saidSoFar({ kept }: Seen): Said {
   };
 }
 
-/** Reads events, as many as are whole at a time. */
+/** Reads events, as many as are whole at a time; what has no end yet is not looked at again. */
 function wholeEvents(reader: ReadableStreamDefaultReader<Uint8Array>) {
   const decoder = new TextDecoder();
-  let rest = "";
+  let pieces: string[] = [];
+  let length = 0;
+  let tail = ""; // The letters of them that an event's end may begin with.
+  let isEven = true; // Nothing stands over, not even half a letter.
+  const hold = (piece: string) => {
+    if (piece === "") return;
+    pieces.push(piece);
+    length += piece.length;
+    tail = (tail + piece.slice(1 - LONGEST_END.length)).slice(1 - LONGEST_END.length);
+  };
+  const drop = () => {
+    pieces = [];
+    length = 0;
+    tail = "";
+  };
   return {
     /** What stood behind the last of them. */
-    rest: () => rest,
+    rest: () => pieces.join(""),
     /** `same`: their bytes as they came, where those are nothing else. Null: there are no more. */
     async next(): Promise<{ text: string; same: Uint8Array | null } | null> {
       for (;;) {
         const { done, value } = await reader.read();
         if (done) return null;
-        const before = rest;
-        const all = before + decoder.decode(value, { stream: true });
-        const until = wholeUntil(all);
-        rest = all.slice(until);
-        if (until === 0) continue;
-        // Half a letter, too, would be something else.
-        const isSame = before === "" && rest === "" && value.at(-1) === NEWLINE;
-        return { text: all.slice(0, until), same: isSame ? value : null };
+        const piece = decoder.decode(value, { stream: true });
+        const until = wholeUntil(tail + piece) - tail.length;
+        const wasEven = isEven;
+        isEven = until === piece.length && value.at(-1) === NEWLINE;
+        if (until > 0) {
+          const text = pieces.join("") + piece.slice(0, until);
+          drop();
+          hold(piece.slice(until));
+          return { text, same: wasEven && isEven ? value : null };
+        }
+        hold(piece);
+        if (length <= MOST_OF_AN_EVENT) continue;
+        drop();
+        return null;
       }
     },
   };
@@ -178,8 +221,10 @@ export function tapped(upstream: ReadableStream<Uint8Array>, o: Options) {
 
   /** What is still to be said when the upstream has said all it will. */
   function closing(): string {
-    const rest = events.rest();
-    const last = rest === "" ? "" : passed(`${rest}\n\n`, seen, o);
+    const rest = `${events.rest()}\n\n`;
+    const { data, value } = toldBy(rest);
+    // Half an event would be all a client hears of: it stumbles over it.
+    const last = data === "[DONE]" || value !== null ? passed(rest, seen, o) : "";
     const isWhole = !seen.isFailed && (seen.isDone || saidSoFar(seen).isFinished);
     end(isWhole ? "whole" : "cut");
     const error = isWhole || seen.isFailed ? "" : brokenEvent(o.requestId);

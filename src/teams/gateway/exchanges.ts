@@ -7,7 +7,14 @@ import type { Effective } from "../effective.ts";
 import { type StreamEnd, tapped } from "./event_streams.ts";
 import type { ChatRequest } from "./requests.ts";
 import { type Route, routesOf } from "./routes.ts";
-import { type Called, callUpstreams, LATE, NO_ANSWER, UpstreamFailed } from "./upstream_calls.ts";
+import {
+  type Called,
+  callUpstreams,
+  LATE,
+  NO_ANSWER,
+  type Progress,
+  UpstreamFailed,
+} from "./upstream_calls.ts";
 import { countedOf, type Said, saidIn, type Usage, usageOf } from "./usages.ts";
 
 /** Who chats: a team, with one of its keys or as somebody of its tenant. */
@@ -46,7 +53,8 @@ function answerWithinMs(routes: readonly Route[]): number {
 type Course = {
   ctx: TenantCtx;
   lease: Lease;
-  request: ChatRequest;
+  isStreamed: boolean;
+  progress: Progress;
   beganAt: number;
   firstByteMs: number | null;
   ended: PromiseWithResolvers<Ended>;
@@ -99,7 +107,7 @@ type Finish = {
 
 /** Writes down what it came to, once. */
 function finish(course: Course, { outcome, route, attempts, status, usage, said }: Finish) {
-  const { ctx, lease, request, beganAt, firstByteMs } = course;
+  const { ctx, lease, isStreamed, beganAt, firstByteMs } = course;
   course.release();
   coursesOf(ctx).delete(course);
   settle(ctx, lease, {
@@ -110,7 +118,7 @@ function finish(course: Course, { outcome, route, attempts, status, usage, said 
     ...countedOf(usage, () => said().all),
     latencyMs: performance.now() - beganAt,
     firstByteMs,
-    isStreamed: request.isStreamed,
+    isStreamed,
   });
   course.ended.resolve({ outcome, said, model: route.model });
 }
@@ -146,8 +154,13 @@ export async function exchange(
     leaseSeconds: Math.ceil(withinMs / 1_000) + GRACE_SECONDS,
   });
   const bounds = bounded(signal, withinMs);
+  const progress: Progress = { route: routes[0], attempts: 1 };
   // Made ready while the database decides; it leaves when that lets it in.
-  const calling = callUpstreams(ctx, routes, request, { signal: bounds.stop, after: admission });
+  const calling = callUpstreams(ctx, routes, request, {
+    signal: bounds.stop,
+    after: admission,
+    progress,
+  });
   calling.catch(() => {}); // Told below, to whom was let in.
   const lease = await admission.catch((error) => {
     bounds.release();
@@ -156,7 +169,8 @@ export async function exchange(
   const course: Course = {
     ctx,
     lease,
-    request,
+    isStreamed: request.isStreamed,
+    progress,
     beganAt,
     firstByteMs: null,
     ended: Promise.withResolvers<Ended>(),
@@ -177,11 +191,11 @@ export async function exchange(
     const isStream = request.isStreamed && response.ok &&
       base.contentType.startsWith("text/event-stream");
     if (isStream && response.body) {
-      return { ...base, body: streamed(course, response.body, called) };
+      return { ...base, body: streamed(course, response.body, called, request.wantsUsage) };
     }
     return { ...base, body: await whole(course, called) };
   } catch (error) {
-    throw failed(course, error, routes[0]);
+    throw failed(course, error);
   }
 }
 
@@ -201,20 +215,20 @@ function bounded(signal: AbortSignal, withinMs: number) {
 }
 
 /** Settles what nobody answered, and says what that is to the caller. */
-function failed(course: Course, error: unknown, first: Route): unknown {
-  const { signal, stop, lease } = course;
+function failed(course: Course, error: unknown): unknown {
+  const { signal, stop, lease, progress } = course;
   const isCut = stop.aborted && !signal.aborted;
-  const isLate = isCut && !(stop.reason instanceof Fault);
-  const failure = isLate
-    ? new UpstreamFailed("ProviderTimeout", LATE, first, 1)
-    : error instanceof UpstreamFailed
+  const isOurs = isCut && stop.reason instanceof Fault; // Whatever the upstream made of it.
+  const failure = isCut && !isOurs
+    ? new UpstreamFailed("ProviderTimeout", LATE, progress.route, progress.attempts)
+    : error instanceof UpstreamFailed && !isOurs
     ? error
     : null;
   if (failure) failure.quota = lease.quota;
   finish(course, {
     outcome: signal.aborted ? "aborted" : "failed",
-    route: failure?.route ?? first,
-    attempts: failure?.attempts ?? 1,
+    route: failure?.route ?? progress.route,
+    attempts: failure?.attempts ?? progress.attempts,
     status: failure?.status ?? null,
     usage: null,
     said: nothing,
@@ -261,11 +275,16 @@ function parsed(bytes: Uint8Array): unknown {
   }
 }
 
-function streamed(course: Course, body: ReadableStream<Uint8Array>, called: Called) {
-  const { request, ctx, beganAt, stop, signal } = course;
+function streamed(
+  course: Course,
+  body: ReadableStream<Uint8Array>,
+  called: Called,
+  wantsUsage: boolean,
+) {
+  const { ctx, beganAt, stop, signal } = course;
   const { route, attempts, clean } = called;
   return tapped(body, {
-    wantsUsage: request.wantsUsage,
+    wantsUsage,
     requestId: ctx.requestId,
     stop,
     hasLeft: () => signal.aborted,

@@ -51,9 +51,17 @@ function isAnswer({ ok, headers }: Response): boolean {
 const encoder = new TextEncoder();
 const paths = { "chat.completions": "/chat/completions", embeddings: "/embeddings" } as const;
 
-type Within = { signal: AbortSignal; after: Promise<unknown> };
+/** Whom it was last sent to, and how often anybody was asked. */
+export type Progress = { route: Route; attempts: number };
+/** `progress` is kept up to date, for who ends it meanwhile. */
+type Within = { signal: AbortSignal; after: Promise<unknown>; progress: Progress };
 
-async function send(ctx: TenantCtx, request: ChatRequest, route: Route, within: Within) {
+async function send(
+  ctx: TenantCtx,
+  request: ChatRequest,
+  route: Route,
+  { signal, after }: Within,
+) {
   const { upstream } = route;
   const key = await keyOf(ctx, upstream);
   return await ctx.outbound(upstream.baseUrl + paths[request.endpoint], {
@@ -65,7 +73,8 @@ async function send(ctx: TenantCtx, request: ChatRequest, route: Route, within: 
       ...key ? { authorization: `Bearer ${key.reveal()}` } : {},
     },
     body: encoder.encode(textFor(request, route)),
-    ...within,
+    signal,
+    after,
     keepAlive: true,
     timeoutMs: upstream.timeoutMs,
     idleMs: upstream.idleMs,
@@ -134,6 +143,7 @@ export async function callUpstreams(
   for (const route of routes) {
     for (let tries = 1; tries <= route.upstream.maxAttempts; tries++) {
       attempts++;
+      Object.assign(within.progress, { route, attempts });
       if (last && "response" in last.tried) await last.tried.response.body?.cancel();
       const tried = await attempt(ctx, request, route, within);
       last = { route, tried };
