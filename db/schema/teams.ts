@@ -142,6 +142,7 @@ export const chatSessions = pgTable("chat_sessions", {
   foreignKey({ columns: [t.tenantId, t.teamId], foreignColumns: [teams.tenantId, teams.id] }),
   unique("idx_chat_sessions_user").on(t.tenantId, t.teamId, t.platform, t.userId),
   index("idx_chat_sessions_team_id").on(t.tenantId, t.teamId, t.id),
+  index("idx_chat_sessions_user_id").on(t.tenantId, t.userId, t.id),
   tenantOnly,
 ]);
 

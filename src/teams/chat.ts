@@ -37,16 +37,15 @@ export type Sent = z.infer<typeof Sent>;
 
 /** The team that is spoken to. Throws ValidationError, NotFound. */
 async function chattingOf(ctx: TenantCtx, input: Send): Promise<Chatting & { whose: Whose }> {
-  const id = ctx.principal?.team?.id ?? input.teamId ??
-    (input.platformName ? (await teamOf(ctx, { platformName: input.platformName }))?.id : null);
-  if (id === null) throw invalid("team_id", "Give a team's id or its platform name");
-  if (id === undefined) throw notFound("team");
-  const isOther = ctx.principal?.team && input.teamId && input.teamId !== id;
-  if (isOther || !isTheirs(ctx, id)) throw notFound("team");
-  const { effective, team } = await effectiveOf(ctx, id);
+  const { platformName } = input;
+  const named = platformName ? (await teamOf(ctx, { platformName }))?.id ?? null : undefined;
+  const asked = input.teamId?.toLowerCase();
+  const id = ctx.principal?.team?.id ?? asked ?? named;
+  if (id === undefined) throw invalid("team_id", "Give a team's id or its platform name");
   // A key speaks to its own team, whichever it names.
-  const named = input.platformName?.toLowerCase() ?? team.platformName.toLowerCase();
-  if (named !== team.platformName.toLowerCase()) throw notFound("team");
+  const isOne = [asked, named].every((it) => it === undefined || it === id);
+  if (id === null || !isOne || !isTheirs(ctx, id)) throw notFound("team");
+  const { effective, team } = await effectiveOf(ctx, id);
   if (!team.isActive) throw new Fault("Conflict", "team.inactive", "The team is not active");
   const apiKeyId = ctx.principal?.team ? ctx.actor.id : null;
   const platform = input.platform ?? effective.platformName;

@@ -2,12 +2,12 @@
  * Conversations: one of each user of a platform with a team (S3's session manager). One belongs to the
  * key that began it and to those that took over from that key; clearing it keeps what was said.
  */
-import { and, desc, eq, isNull, lt, type SQL, sql } from "drizzle-orm";
+import { and, count, desc, eq, isNull, lt, type SQL, sql } from "drizzle-orm";
 import { z } from "zod";
 import { chatSessions, messageRoles, messages } from "../../db/schema/teams.ts";
 import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
 import { nextCursor, page, pageOf } from "../pages.ts";
-import { columnsOf, found } from "../rows.ts";
+import { columnsOf, found, one } from "../rows.ts";
 import { publish, record } from "../trail.ts";
 
 export const ChatSession = z.object({
@@ -87,22 +87,38 @@ export const Message = z.object({
 const messageView = columnsOf(messages, Message);
 
 export const ListMessages = z.strictObject({ sessionId: z.uuid(), ...page });
-export const MessagesListed = z.object({ messages: z.array(Message).max(100), nextCursor });
+export const MessagesListed = z.object({
+  messages: z.array(Message).max(100)
+    .describe("Fewer than asked for where they are long: 1 MiB of content, or one message"),
+  nextCursor,
+});
+const PAGE_BYTES = 2 ** 20;
 
-/** What was said, newest first, the cleared too. */
+/** What was said, newest first, the cleared too; a page is short where the messages are long. */
 export function listMessages(ctx: TenantCtx, input: z.infer<typeof ListMessages>) {
   const { sessionId, cursor, limit } = input;
   return read(ctx, async (ctx) => {
     const own = await ctx.db.select({ id: chatSessions.id }).from(chatSessions)
       .where(ownSession(ctx, sessionId));
     found(own, "chat_session");
-    const rows = await ctx.db.select(messageView).from(messages).where(and(
+    const order = sql`order by ${messages.id} desc`;
+    const bytes = sql`sum(octet_length(${messages.content})) over (${order})`;
+    const newest = ctx.db.select({
+      ...messageView,
+      fits: sql<boolean>`row_number() over (${order}) = 1 or ${bytes} <= ${PAGE_BYTES}`.as("fits"),
+      isLast: sql<boolean>`lead(${messages.id}) over (${order}) is null`.as("is_last"),
+    }).from(messages).where(and(
       eq(messages.tenantId, ctx.tenantId),
       eq(messages.sessionId, sessionId),
       cursor ? lt(messages.id, cursor) : undefined,
-    )).orderBy(desc(messages.id)).limit(limit + 1);
-    const { items, nextCursor } = pageOf(rows, limit);
-    return { messages: items, nextCursor };
+    )).orderBy(desc(messages.id)).limit(limit).as("newest");
+    const rows = await ctx.db.select().from(newest).where(eq(newest.fits, true))
+      .orderBy(desc(newest.id));
+    const last = rows.at(-1);
+    return {
+      messages: rows.map(({ fits: _fits, isLast: _isLast, ...message }) => message),
+      nextCursor: last && !last.isLast ? last.id : null,
+    };
   });
 }
 
@@ -122,13 +138,17 @@ export function clear(ctx: TenantCtx, { id }: z.infer<typeof Clear>) {
 
 /** Within the caller's transaction; answers how many were told until now. */
 export async function clearMessages(ctx: TxCtx, sessionId: string): Promise<number> {
-  const cleared = await ctx.db.update(messages).set({ clearedAt: ctx.now() }).where(and(
-    eq(messages.tenantId, ctx.tenantId),
-    eq(messages.sessionId, sessionId),
-    isNull(messages.clearedAt),
-  )).returning({ id: messages.id });
+  const cleared = ctx.db.$with("cleared").as(
+    ctx.db.update(messages).set({ clearedAt: ctx.now() }).where(and(
+      eq(messages.tenantId, ctx.tenantId),
+      eq(messages.sessionId, sessionId),
+      isNull(messages.clearedAt),
+    )).returning({ id: messages.id }),
+  );
+  const { clearedMessages } = one(
+    await ctx.db.with(cleared).select({ clearedMessages: count() }).from(cleared),
+  );
   const change = { action: "chat_session.cleared", subjectType: "chat_session" };
-  const clearedMessages = cleared.length;
   await record(ctx, {
     ...change,
     subjectId: sessionId,

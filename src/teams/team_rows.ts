@@ -46,7 +46,8 @@ export const teamOf = (ctx: TenantCtx, which: Which): Promise<Team | null> =>
     {
       tenantId: ctx.tenantId,
       topic: "teams",
-      key: "id" in which ? `id:${which.id}` : `name:${which.platformName.toLowerCase()}`,
+      // As it was given: which names are the same, the database alone says.
+      key: "id" in which ? `id:${which.id}` : `name:${which.platformName}`,
     },
     () =>
       read(ctx, async (ctx) => {
@@ -54,7 +55,7 @@ export const teamOf = (ctx: TenantCtx, which: Which): Promise<Team | null> =>
           eq(teams.tenantId, ctx.tenantId),
           "id" in which
             ? eq(teams.id, which.id)
-            : eq(sql`lower(${teams.platformName})`, which.platformName.toLowerCase()),
+            : sql`lower(${teams.platformName}) = lower(${which.platformName})`,
         ));
         return team ?? null;
       }),

@@ -2,7 +2,7 @@
  * Turns: one at a time in a conversation. A turn takes the conversation, with what is told to the model
  * of it, and gives it back with what was said; one whose process ended is over after half a minute.
  */
-import { and, desc, eq, isNull, or, sql } from "drizzle-orm";
+import { and, desc, eq, isNull, lte, or, sql } from "drizzle-orm";
 import { v7 } from "uuid";
 import { chatSessions, messages } from "../../db/schema/teams.ts";
 import { read, type TenantCtx, transact, type TxCtx } from "../context.ts";
@@ -12,7 +12,7 @@ import { one } from "../rows.ts";
 import { publish, record } from "../trail.ts";
 import { type ChatSession, sessionView } from "./chat_sessions.ts";
 import type { Effective } from "./effective.ts";
-import { storable, tokensOf } from "./gateway/requests.ts";
+import { storable } from "./gateway/requests.ts";
 
 export type Said = { role: "user" | "assistant"; content: string };
 export type Turn = { id: string; session: ChatSession; stop: () => void };
@@ -120,23 +120,22 @@ export async function historyOf(
   { session }: Turn,
   { maxHistory }: Pick<Effective, "maxHistory">,
 ): Promise<Said[]> {
-  const rows = await read(
-    ctx,
-    (ctx) =>
-      ctx.db.select({ role: messages.role, content: messages.content }).from(messages)
-        .where(and(
-          eq(messages.tenantId, ctx.tenantId),
-          eq(messages.sessionId, session.id),
-          isNull(messages.clearedAt),
-        )).orderBy(desc(messages.id)).limit(maxHistory),
-  );
-  let tokens = 0;
-  const kept: Said[] = [];
-  for (const row of rows) {
-    tokens += tokensOf(row.content);
-    if (tokens > HISTORY_TOKENS) break;
-    kept.unshift(row);
-  }
+  const kept = await read(ctx, (ctx) => {
+    // What tokensOf counts of a text, which is known of a long one without reading it.
+    const tokens = sql`(octet_length(${messages.content}) + 3) / 4`;
+    const newest = ctx.db.select({
+      id: messages.id,
+      role: messages.role,
+      content: messages.content,
+      tokens: sql<number>`sum(${tokens}) over (order by ${messages.id} desc)`.as("tokens"),
+    }).from(messages).where(and(
+      eq(messages.tenantId, ctx.tenantId),
+      eq(messages.sessionId, session.id),
+      isNull(messages.clearedAt),
+    )).orderBy(desc(messages.id)).limit(maxHistory).as("newest");
+    return ctx.db.select({ role: newest.role, content: newest.content }).from(newest)
+      .where(lte(newest.tokens, HISTORY_TOKENS)).orderBy(newest.id);
+  });
   const first = kept.findIndex(({ role }) => role === "user");
   return first < 0 ? [] : kept.slice(first);
 }

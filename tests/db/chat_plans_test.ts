@@ -1,7 +1,14 @@
 /** What chat asks of the database for every request stays a handful of rows, however many there are. */
 import assert from "node:assert/strict";
+import { Client } from "@neondatabase/serverless";
 import connect, { type TransactionSql } from "postgres";
-import { house } from "./house.ts";
+import { open, rowsOf } from "../../db/client.ts";
+import { asSystem } from "../../src/context.ts";
+import { historyOf } from "../../src/teams/turns.ts";
+import { world } from "../kit.ts";
+import { neonProxy } from "../stand_ins/neon_proxy.ts";
+import { heard, looked, planOf } from "./asked.ts";
+import { type House, house } from "./house.ts";
 
 const ROWS = Deno.env.get("PROVE") === "1" ? 1_000_000 : 40_000;
 const TENANTS = 400;
@@ -14,6 +21,7 @@ const idOf = (n: string) => `('00000000-0000-7000-8001-' || lpad((${n})::text, 1
 const id = (n: number) => `00000000-0000-7000-8001-${String(n).padStart(12, "0")}`;
 const tenantOf = (team: string) => idOf(`1 + ${team} % ${TENANTS}`);
 const team = `(1 + n % ${TEAMS})`;
+const conversation = idOf("case when n % 2 = 0 then 1 else n + 2 end");
 const recently = `overlay(uuid_floor(now() - interval '20 days' * random())::text
   placing '7' || substr(gen_random_uuid()::text, 16) from 15)::uuid`;
 const expiring = "now() + interval '1 hour' + interval '1 second' * n";
@@ -64,8 +72,26 @@ const seed = `set session_replication_role = replica;
     lease_until, expires_at)
   select ${tenantOf(team)}, ${idOf("n")}, 'p', 'p', n::text, 'h', ${idOf("n")}, now(), ${expiring}
   from generate_series(1, ${ROWS}) n;
+  insert into chat_sessions (tenant_id, id, team_id, platform, user_id)
+  select ${idOf("1")}, ${idOf("n")}, ${idOf(team)}, 'p' || n,
+    case when n % 2 = 0 then 'many' else 'user ' || n / 10 end
+  from generate_series(1, ${ROWS}) n;
+  insert into messages (tenant_id, id, session_id, role, content)
+  select ${idOf("1")}, ${recently}, ${conversation}, 'user', 'm'
+  from generate_series(1, ${ROWS}) n;
+  insert into messages (tenant_id, id, session_id, role, content)
+  select ${idOf("1")}, ${recently}, ${idOf("2")}, 'user', long
+  from (select string_agg(md5(n::text), '') long from generate_series(1, 8000) n),
+    generate_series(1, 100);
   set session_replication_role = origin;
   analyze;`;
+
+let home: House;
+Deno.test.beforeAll(async () => {
+  home = await house();
+  await home.admin(seed);
+});
+Deno.test.afterAll(async () => await home[Symbol.asyncDispose]());
 
 /** How many rows each table was asked for so far in this transaction, by whatever way. */
 async function readSoFar(sql: TransactionSql): Promise<Map<string, number>> {
@@ -105,8 +131,6 @@ const asked = (n: number, place: number) => ({
 });
 
 Deno.test("what chat asks for a request reads a handful of rows", async () => {
-  await using home = await house();
-  await home.admin(seed);
   const sql = connect(home.url, { max: 1 });
   const leases = await home.admin("select tenant_id, id from quota_leases limit 1000");
   const leaseOf = (n: number) => ({
@@ -162,4 +186,74 @@ Deno.test("what chat asks for a request reads a handful of rows", async () => {
   }
   console.log(`With ${ROWS} rows a table: ${told.join("; ")}`);
   await sql.end();
+});
+
+/** How many rows and characters Neon's driver is answered while `work` runs. */
+async function answered(work: () => Promise<unknown>) {
+  const { query } = Client.prototype;
+  const came = { rows: 0, chars: 0 };
+  const listening = async function (this: Client, ...said: unknown[]): Promise<unknown> {
+    const answer: unknown = await Reflect.apply(query, this, said);
+    const rows = rowsOf(answer);
+    came.rows += rows.length;
+    came.chars += JSON.stringify(rows).length;
+    return answer;
+  };
+  Object.assign(Client.prototype, { query: listening });
+  try {
+    await work();
+  } finally {
+    Object.assign(Client.prototype, { query });
+  }
+  return came;
+}
+
+Deno.test("what is asked of conversations looks at what it answers, and answers no more than is used", async () => {
+  await using neon = neonProxy(home.url);
+  const w = await world({
+    database: open(home.url, { driver: "neon", webSocketProxy: neon.address }),
+  });
+  const tenantId = id(1);
+  const { sessions, messages } = w.as({ ...w.operator, tenantId }).chat;
+  const sql = connect(home.url, { max: 1 });
+  const turnOf = async (n: number) => ({
+    id: id(n),
+    session: await sessions.get({ id: id(n) }),
+    stop: () => {},
+  });
+  const [short, long] = [await turnOf(1), await turnOf(2)];
+  const history = (turn: typeof short) => async () => {
+    const told = await historyOf(asSystem(w.process, tenantId), turn, { maxHistory: 100 });
+    assert.equal(told.length, turn === short ? 100 : 0);
+  };
+  const page = { limit: 50 };
+  /** How many rows each may look at, and how many characters it may be answered. */
+  const asked: Record<string, [number, number, () => Promise<unknown>]> = {
+    "a user's conversations": [51, 20_000, () => sessions.list({ userId: "many", ...page })],
+    "one's who has few": [5, 2_000, () => sessions.list({ userId: "user 7", ...page })],
+    "a page of messages": [52, 20_000, () => messages.list({ sessionId: id(1), ...page })],
+    "a page of long ones": [52, 2 ** 20 + 2_000, () => messages.list({ sessionId: id(2) })],
+    "what a model is told": [102, 10_000, history(short)],
+    "and of what is too long": [102, 500, history(long)],
+  };
+  const told: string[] = [];
+  for (const [name, [most, chars, call]] of Object.entries(asked)) {
+    const queries = await heard(call);
+    const plans = await Promise.all(queries.map((query) => planOf(sql, tenantId, query)));
+    const scans = plans.flatMap(({ nodes }) => nodes)
+      .filter((node) => String(node["Node Type"]).endsWith("Scan") && looked(node) > 0);
+    const read = Math.max(...scans.map(looked));
+    assert.ok(read <= most, `${name} reads ${read} rows`);
+    const came = await answered(call);
+    assert.ok(came.chars <= chars, `${name} is answered ${came.chars} characters`);
+    told.push(`${name} ${read} rows, ${came.chars} characters`);
+  }
+  let cleared = 0;
+  const clearing = async () => cleared = (await sessions.clear({ id: id(2) })).clearedMessages;
+  const { rows } = await answered(clearing);
+  assert.equal(cleared, 100);
+  assert.ok(rows < 20, `${rows} rows come of clearing`);
+  console.log(`With ${ROWS} of each: ${told.join("; ")}; clearing ${rows} rows of answers`);
+  await sql.end();
+  await w.close();
 });

@@ -1,5 +1,6 @@
 /** Chat as callers have it: over REST, over tRPC piece by piece, with a key or as a person. */
 import assert from "node:assert/strict";
+import { v7 } from "uuid";
 import { refusalOf, withApiKey } from "../../src/client.ts";
 import {
   cutOnceRead,
@@ -101,6 +102,49 @@ Deno.test("chat.send takes the team's rate and quota as the gateway does", async
   assert.deepEqual([fast.status, (await fast.json()).code], [429, "RateLimited"]);
   assert.equal((await errorOf(await h.post(key, hello))).code, "rate_limit_exceeded");
   assert.equal(h.upstream.calls.length, 1);
+});
+
+Deno.test("a team's rate is one however its id or name is written", async () => {
+  const { admin, id } = await h.team({ platformName: "ΟΔΟΣ", rateLimit: 3 });
+  const said = { userId: "ada", content: "/help" };
+  const { chat } = h.w.as(admin);
+  await chat.send({ ...said, teamId: id });
+  await chat.send({ ...said, teamId: id.toUpperCase(), platformName: "οδοσ" });
+  await chat.send({ ...said, platformName: "ΟΔΟΣ" });
+  await assert.rejects(
+    () => chat.send({ ...said, teamId: id.toUpperCase() }),
+    /3 requests a minute/,
+  );
+});
+
+Deno.test("a page of messages ends where the next would pass 1 MiB, and holds one however long", async () => {
+  const { key, id, tenantId } = await h.team();
+  await say(key, { user_id: "ada", content: "Hello!" });
+  const [session] = await h.sql("select id from chat_sessions where team_id = $1", [id]);
+  const bytes = [6, 5, 3 * 2 ** 20, 3, 2 ** 20 - 3, 0, 1, 2 ** 20];
+  await h.sql(
+    `insert into messages (tenant_id, session_id, id, role, content)
+      select $1, $2, id, 'user', repeat('€', bytes / 3) || repeat('x', bytes % 3)
+      from unnest($3::uuid[], $4::integer[]) of (id, bytes)`,
+    [tenantId, session?.id, bytes.map(() => v7()), bytes],
+  );
+  await h.sql("delete from messages where session_id = $1 and content in ('Hello!', $2)", [
+    ...[session?.id, answer],
+  ]);
+  const pages: number[][] = [];
+  for (let cursor: unknown = "";;) {
+    const query = `limit=3${cursor ? `&cursor=${cursor}` : ""}`;
+    const path = `/api/v1/chat/sessions/${session?.id}/messages?${query}`;
+    const { messages, next_cursor } = await jsonOf(await h.get(key, path));
+    pages.push(
+      Object(messages).map(({ content }: { content: string }) =>
+        new TextEncoder().encode(content).length
+      ),
+    );
+    if (next_cursor === null) break;
+    cursor = next_cursor;
+  }
+  assert.deepEqual(pages, [[2 ** 20], [1, 0, 2 ** 20 - 3], [3], [3 * 2 ** 20], [5, 6]]);
 });
 
 type Seen = { pieces: { type: string; content?: string; isPartial?: boolean }[]; over: unknown };

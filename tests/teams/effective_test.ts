@@ -171,6 +171,20 @@ Deno.test("teams.effective takes a name that no team has for a private one, tele
   await assert.rejects(() => h.w.as(admin).teams.teams.effective({}), /team's id or its name/);
 });
 
+Deno.test("a team is found by its own name, whatever small letters its capitals have", async () => {
+  const { admin } = await h.w.tenant();
+  const { teams } = h.w.as(admin).teams;
+  const found = async (platformName: string) => (await teams.effective({ platformName })).teamId;
+  for (const platformName of ["ΟΔΟΣ", "İ", "Straße", "PLAIN"]) {
+    // What JavaScript takes for the same name and the database does not.
+    await found(platformName.toLowerCase());
+    const { id } = await teams.create({ displayName: platformName, platformName });
+    await found(platformName.toLowerCase());
+    assert.equal(await found(platformName), id, platformName);
+  }
+  assert.equal(await found("plain"), await found("PLAIN"));
+});
+
 Deno.test("the root tenant has the public team telegram from the beginning", async () => {
   const root = h.w.as(h.w.operator).teams.teams;
   const { teams } = await root.list({ platformType: "public" });

@@ -1,0 +1,1 @@
+CREATE INDEX "idx_chat_sessions_user_id" ON "chat_sessions" USING btree ("tenant_id","user_id","id");
