@@ -106,20 +106,57 @@ export function requireJson(contentType: string | null): void {
 const tooLarge = (maxBytes: number) =>
   new Fault("PayloadTooLarge", "body.too_large", `The body must not exceed ${maxBytes} bytes`);
 
-/** The body's bytes; stops reading as soon as there are more than `maxBytes` (413). */
-export async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {
+const AT_ONCE_BYTES = 64 * 1024;
+/** How long a large body may pause. */
+const PAUSE_MS = 30_000;
+const paused = new Fault("ValidationError", "body.paused", "Send the body without long pauses");
+
+/** A body's pieces. Throws ValidationError when none comes for so long. */
+async function* piecesOf({ body }: Request, pauseMs: number) {
+  const reader = body?.getReader();
+  if (!reader) return;
+  let isLate = false;
+  const leave = () => {
+    isLate = true;
+    reader.cancel().catch(() => {});
+  };
+  try {
+    for (;;) {
+      const timer = setTimeout(leave, pauseMs);
+      const { done, value } = await reader.read().finally(() => clearTimeout(timer));
+      if (isLate) throw paused;
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await reader.cancel().catch(() => {}); // Where it was not read to its end.
+  }
+}
+
+/**
+ * The body's bytes; stops reading as soon as there are more than `maxBytes` (413), when they pause, or
+ * when `came`, told of each piece, throws.
+ */
+export async function readBytes(
+  request: Request,
+  maxBytes: number,
+  came: (bytes: number) => void = () => {},
+  pauseMs = PAUSE_MS,
+): Promise<Uint8Array> {
   const told = Number(request.headers.get("content-length") ?? 0);
   if (told > maxBytes) throw tooLarge(maxBytes);
-  if (told > 0) { // A server passes on no more than was told.
+  if (told > 0 && told <= AT_ONCE_BYTES) { // A server passes on no more than was told.
     const bytes = new Uint8Array(await request.arrayBuffer());
     if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
+    came(bytes.byteLength);
     return bytes;
   }
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of request.body ?? []) {
+  for await (const chunk of piecesOf(request, pauseMs)) {
     length += chunk.byteLength;
     if (length > maxBytes) throw tooLarge(maxBytes); // Leaving the loop cancels the stream.
+    came(chunk.byteLength);
     chunks.push(chunk);
   }
   if (chunks.length === 1 && chunks[0]) return chunks[0];

@@ -7,14 +7,13 @@ import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { z } from "zod";
 import type { TenantCtx } from "../src/context.ts";
 import { Fault, invalid, notFound } from "../src/errors.ts";
-import { told } from "../src/log.ts";
 import type { Endpoint } from "../src/teams/admission.ts";
 import { converse, type Spoken } from "../src/teams/conversations.ts";
 import { effectiveOf } from "../src/teams/effective.ts";
 import { type Chatting, type Exchange, exchange } from "../src/teams/gateway/exchanges.ts";
 import { modelsOf } from "../src/teams/gateway/models.ts";
 import { MAX_REQUEST_BYTES, readRequest } from "../src/teams/gateway/requests.ts";
-import { takeRoom } from "../src/teams/gateway/room.ts";
+import { type Place, takePlace } from "../src/teams/gateway/room.ts";
 import * as quotas from "../src/teams/quotas.ts";
 import { takeRate } from "../src/teams/rates.ts";
 import { readBytes, requireJson } from "./json.ts";
@@ -54,23 +53,19 @@ async function entered({ ctx, teamId }: Asking): Promise<Entered> {
 
 /** For an answer that counts nothing: what is left of the team's quotas, as far as that can be told. */
 async function quotasOf({ ctx, teamId }: Asking): Promise<Named> {
-  try {
-    return quotaHeaders(await quotas.recent(ctx, teamId));
-  } catch (error) {
-    ctx.log("warn", "quotas are not told", { error: told(error) });
-    return {};
-  }
+  const quota = await quotas.recent(ctx, teamId);
+  return quota ? quotaHeaders(quota) : {};
 }
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 const lenient = new TextDecoder();
 
-async function textOf(request: Request): Promise<string> {
+async function textOf(request: Request, { grow }: Place): Promise<string> {
   // Plain HTTP clients leave it out; one that says something else means something else.
   const type = request.headers.get("content-type");
   if (type !== null) requireJson(type);
   try {
-    return decoder.decode(await readBytes(request, MAX_REQUEST_BYTES));
+    return decoder.decode(await readBytes(request, MAX_REQUEST_BYTES, grow));
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     throw new Fault("ValidationError", "body.malformed", "The body is not UTF-8");
@@ -133,7 +128,7 @@ async function untilKept(it: Spoken): Promise<Spoken> {
     },
     async flush(controller) {
       await kept;
-      if (last) controller.enqueue(last);
+      if (last && controller.desiredSize !== null) controller.enqueue(last);
     },
   });
   return { ...it, body: body.pipeThrough(holding) };
@@ -141,15 +136,11 @@ async function untilKept(it: Spoken): Promise<Spoken> {
 
 /** A request on its way to a model and back, within a conversation where one is asked for. */
 async function passedOn(c: Context, entered: Entered, endpoint: Endpoint) {
-  const { ctx, teamId } = entered;
-  const length = Math.min(Number(c.req.header("content-length")) || 0, MAX_REQUEST_BYTES);
-  let leave = takeRoom(ctx, teamId, length);
+  const place = takePlace(entered.ctx);
   try {
-    const text = await textOf(c.req.raw);
-    if (length === 0) leave = takeRoom(ctx, teamId, text.length); // It came in chunks.
-    return await exchanged(c, entered, endpoint, text);
+    return await exchanged(c, entered, endpoint, await textOf(c.req.raw, place));
   } finally {
-    leave();
+    place.leave();
   }
 }
 
@@ -195,8 +186,8 @@ export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void
         headers = it.headers;
         return await work(c, it);
       } catch (error) {
-        const left = who && !tellsQuota(error) ? await quotasOf(who) : {};
-        return failed(c, error, { ...headers, ...left });
+        const isOver = tellsQuota(error) || c.req.raw.signal.aborted;
+        return failed(c, error, { ...headers, ...who && !isOver ? await quotasOf(who) : {} });
       }
     };
   const passed = (endpoint: Endpoint) => guarded((c, it) => passedOn(c, it, endpoint));

@@ -134,15 +134,13 @@ const rowOf = ({ tenantId, lease, settlement: s }: Settling): Row => ({
   streamed: s.isStreamed,
 });
 
-/** Remembers what is left of a team's quotas, for answers that are about something else. */
-export function noteLeft(ctx: TenantCtx, teamId: string, quota: Quota): void {
-  deskOf(ctx).left.set(teamId, { quota, atMs: ctx.now().getTime() });
-}
-
-/** What was left of them a moment ago; null where nobody asked lately. */
+/** What the last to be let in, or not, was told to be left of a team's quotas; null after a moment. */
 export function leftOf(ctx: TenantCtx, teamId: string): Quota | null {
   const known = deskOf(ctx).left.get(teamId);
-  return known && Math.abs(ctx.now().getTime() - known.atMs) < LEFT_MS ? known.quota : null;
+  const nowMs = ctx.now().getTime();
+  const isFresh = known && Math.abs(nowMs - known.atMs) < LEFT_MS &&
+    known.quota.day.endsAt.getTime() > nowMs;
+  return isFresh ? known.quota : null;
 }
 
 const numberOf = (value: unknown) => value === null || value === undefined ? null : Number(value);
@@ -167,7 +165,7 @@ const quotaOf = (row: Row): Quota => ({
 export async function admit(ctx: TenantCtx, asked: Asked): Promise<Lease> {
   const id = v7();
   const overAtMs = performance.now() + asked.leaseSeconds * 1_000;
-  const { admit, calendars } = deskOf(ctx);
+  const { admit, calendars, left } = deskOf(ctx);
   const nowMs = ctx.now().getTime();
   const known = calendars.get(ctx.tenantId);
   const isFresh = known && Math.abs(nowMs - known.atMs) < CALENDAR_MS;
@@ -189,7 +187,7 @@ export async function admit(ctx: TenantCtx, asked: Asked): Promise<Lease> {
   const { verdict } = row;
   if (verdict === "admitted" || verdict === "day" || verdict === "month") {
     const quota = quotaOf(row);
-    noteLeft(ctx, asked.teamId, quota);
+    left.set(asked.teamId, { quota, atMs: nowMs });
     if (verdict === "admitted") return { id, quota, overAtMs };
     throw new QuotaExceeded(verdict, quota, ctx.now());
   }

@@ -1,12 +1,15 @@
 /** What a team has used of its quotas, in the day and the month its tenant's calendar shows. */
 import { and, eq, type SQL, sql } from "drizzle-orm";
 import { alias } from "drizzle-orm/pg-core";
+import { LRUCache } from "lru-cache";
 import { z } from "zod";
+import type { Database } from "../../db/client.ts";
 import { tenants } from "../../db/schema/identity.ts";
 import { quotaCounters, teams } from "../../db/schema/teams.ts";
 import { read, type TenantCtx } from "../context.ts";
+import { told } from "../log.ts";
 import { found } from "../rows.ts";
-import { leftOf, noteLeft, type Quota as Left } from "./admission.ts";
+import { leftOf, type Quota as Left } from "./admission.ts";
 import { ownTeam } from "./team_rows.ts";
 
 const Period = z.object({
@@ -66,13 +69,28 @@ export function get(ctx: TenantCtx, { id }: z.infer<typeof Get>): Promise<z.infe
   });
 }
 
-/** What is left of both, as it was a moment ago: asked for only where it has not been told lately. */
-export async function recent(ctx: TenantCtx, teamId: string): Promise<Left> {
+const AGAIN_MS = 5_000;
+type Asked = { answer: Promise<Left | null>; atMs: number };
+const asked = new WeakMap<Database, LRUCache<string, Asked>>();
+
+/**
+ * What is left of both, as it was a moment ago; null where it cannot be told at present. However many
+ * are refused at once, one question is asked in some seconds.
+ */
+export function recent(ctx: TenantCtx, teamId: string): Promise<Left | null> {
   const known = leftOf(ctx, teamId);
-  if (known) return known;
-  const quota = await get(ctx, { id: teamId });
-  noteLeft(ctx, teamId, quota);
-  return quota;
+  if (known) return Promise.resolve(known);
+  const all = asked.get(ctx.database) ?? new LRUCache<string, Asked>({ max: 10_000 });
+  asked.set(ctx.database, all);
+  const atMs = ctx.now().getTime();
+  const last = all.get(teamId);
+  if (last && Math.abs(atMs - last.atMs) < AGAIN_MS) return last.answer;
+  const answer = get(ctx, { id: teamId }).catch((error) => {
+    ctx.log("warn", "quotas are not told", { error: told(error) });
+    return null;
+  });
+  all.set(teamId, { answer, atMs });
+  return answer;
 }
 
 const periodOf = <L>(limit: L, used: SQL<number>, startsOn: SQL, ends: SQL) => ({

@@ -121,7 +121,7 @@ export async function historyOf(
   { maxHistory }: Pick<Effective, "maxHistory">,
 ): Promise<Said[]> {
   const kept = await read(ctx, (ctx) => {
-    // What tokensOf counts of a text, which is known of a long one without reading it.
+    // What tokensOf counts of a text without pictures, known of a long one without reading it.
     const tokens = sql`(octet_length(${messages.content}) + 3) / 4`;
     const newest = ctx.db.select({
       id: messages.id,

@@ -242,6 +242,7 @@ Deno.test("what is asked of conversations looks at what it answers, and answers 
     const plans = await Promise.all(queries.map((query) => planOf(sql, tenantId, query)));
     const scans = plans.flatMap(({ nodes }) => nodes)
       .filter((node) => String(node["Node Type"]).endsWith("Scan") && looked(node) > 0);
+    assert.ok(scans.length > 0);
     const read = Math.max(...scans.map(looked));
     assert.ok(read <= most, `${name} reads ${read} rows`);
     const came = await answered(call);

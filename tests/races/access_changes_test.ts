@@ -63,8 +63,8 @@ async function meeting(first: Call, others: Call[], end: "held" | "doomed" = "he
 }
 
 const waiting = async (n: number) =>
-  await server.count("select count(*) from pg_locks where locktype = 'advisory' and not granted") >=
-    n;
+  await server.count(`select count(*) from pg_stat_activity
+    where datname = current_database() and wait_event = 'advisory'`) >= n;
 
 async function stage() {
   const tenantId = await h.tenantBelow();

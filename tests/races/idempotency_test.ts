@@ -204,7 +204,9 @@ Deno.test("once rolls back a slow holder whose rows the next one waits for", asy
   await hold.reached;
   now += LEASE_MS + 1_000;
   const second = s.send(s.register, key);
-  const waiting = () => home.count("select count(*) from pg_locks where not granted");
+  const waiting = () =>
+    home.count(`select count(*) from pg_locks join pg_stat_activity using (pid)
+      where datname = current_database() and not granted`);
   await until(async () => await waiting() > 0, "the second waits for the first one's rows");
   hold.go();
   const [lost, won] = await Promise.all([first, second]);

@@ -145,7 +145,8 @@ Deno.test("scripts/migrate.ts killed in the middle is finished by the next", asy
     }).spawn();
     await until(async () => {
       const [row] = await sql`select count(*)::int as n from pg_locks
-        where not granted and locktype = 'advisory'`;
+        join pg_database d on d.oid = database
+        where d.datname = current_database() and locktype = 'advisory' and not granted`;
       return row?.n === 1;
     }, "a migration waits");
     child.kill("SIGKILL");

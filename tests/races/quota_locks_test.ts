@@ -155,7 +155,7 @@ Deno.test("chat_admit goes by what holds when its turn comes, and counts all tha
     })),
   );
   const waits = `select count(*) from pg_stat_activity
-    where wait_event_type = 'Lock' and query like '%chat_admit%'`;
+    where datname = current_database() and wait_event_type = 'Lock' and query like '%chat_admit%'`;
   await until(async () => await home.server.count(waits) === 1, "it waits for its turn");
   await home.server.admin(`
     update teams set daily_quota = 1 where id = '${cut.id}';

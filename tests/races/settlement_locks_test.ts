@@ -22,7 +22,7 @@ Deno.test("a team's request is let in while the settlement of another of its req
   await mine.unsafe("begin; lock table usage_days in exclusive mode");
   settle(ctx, lease, answered);
   const waits = `select count(*) from pg_stat_activity
-    where wait_event_type = 'Lock' and query like '%chat_settle%'`;
+    where datname = current_database() and wait_event_type = 'Lock' and query like '%chat_settle%'`;
   await until(async () => await home.server.count(waits) === 1, "it waits for the sums");
   await admit(ctx, asked(id));
   assert.deepEqual(await home.server.count(waits), 1);

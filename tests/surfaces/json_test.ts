@@ -56,6 +56,19 @@ Deno.test("checkJson accepts all JSON of ordinary depth", () => {
 const ask = (body: BodyInit | null, headers = { "content-type": "application/json" }) =>
   new Request("http://x", { method: "POST", body, headers });
 
+Deno.test("readBytes leaves a body that pauses, and tells of each piece that came", async () => {
+  let isLeft = false;
+  const stalled = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(new Uint8Array(5)),
+    cancel: () => void (isLeft = true),
+  });
+  const request = new Request("http://localhost/", { method: "POST", body: stalled });
+  const came: number[] = [];
+  const read = readBytes(request, 10_000, (bytes) => came.push(bytes), 50);
+  await assert.rejects(read, { reason: "body.paused" });
+  assert.deepEqual([came, isLeft], [[5], true]);
+});
+
 Deno.test("readBytes stops at the limit, whatever the length header says", async () => {
   let sent = 0;
   const endless = new ReadableStream<Uint8Array>({

@@ -64,21 +64,22 @@ Deno.test("a process that ends says so to who waits for an answer that has begun
   assert.deepEqual([row?.outcome, row?.status], ["failed", null]);
 });
 
-Deno.test("large requests of one team wait for their answers, and keep nobody else out", async () => {
+Deno.test("large requests of one tenant wait for their answers, and keep nobody else out", async () => {
   await using odd = await oddUpstream(h);
-  const other = await h.team({ availableModels: ["odd/model"] }, odd.team.admin);
+  await using others = await oddUpstream(h);
   const waiting: (() => void)[] = [];
-  odd.side.answer = (_, response) =>
-    void waiting.push(() => {
-      response.writeHead(200, { "content-type": "application/json" });
-      response.end(JSON.stringify({ choices: [] }));
-    });
+  for (const { side } of [odd, others]) {
+    side.answer = (_, response) =>
+      void waiting.push(() => {
+        response.writeHead(200, { "content-type": "application/json" });
+        response.end(JSON.stringify({ choices: [] }));
+      });
+  }
   const post = (key: string, weight: number) => {
-    const body = JSON.stringify({ model: "odd/model", messages: said("x".repeat(weight)) });
-    return h.post(key, body, { headers: { "content-length": `${body.length}` } });
+    return h.post(key, { model: "odd/model", messages: said("x".repeat(weight)) });
   };
   const { key } = odd.team;
-  const large = [post(key, 15 * MiB), post(key, 15 * MiB), post(other.key, 15 * MiB)];
+  const large = [post(key, 15 * MiB), post(key, 15 * MiB), post(others.team.key, 15 * MiB)];
   await until(() => waiting.length === 3, "three wait");
   const { status, code, retry } = await errorOf(await post(key, 3 * MiB));
   assert.deepEqual({ status, code, retry }, { status: 503, code: "gateway.busy", retry: "true" });

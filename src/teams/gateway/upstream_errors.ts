@@ -56,11 +56,11 @@ const anyOf = (...words: string[]) => new RegExp(words.join("|"), "i");
 /** In a stream, words stand for the status: each provider has its own. The first that fits. */
 const words: [number, RegExp][] = [
   [402, anyOf("insufficient.?(quota|credit|fund|balance)", "payment.?required", "credit balance")],
-  [402, anyOf("billing", "\\bcredits\\b", "quota exceeded", "exceeded.{1,20}quota")],
   [401, anyOf("api.?key", "unauthori[sz]ed", "authentication", "unauthenticated")],
   [403, anyOf("permission.?(error|denied)", "account.?deactivated")],
   [404, anyOf("model.?not.?found")],
   [429, anyOf("rate.?limit", "too.?many.?requests", "resource.?exhausted")],
+  [402, anyOf("billing", "\\bcredits\\b", "quota exceeded", "exceeded.{1,20}quota")],
 ];
 
 /** What else an error has may name whose account it was. */
@@ -76,6 +76,13 @@ function errorIn(value: unknown): Record<string, unknown> | null {
   return value.object === "error" ? value : null;
 }
 
+/** The status that names or a sentence stand for; of numbers, the one that is one. */
+function statusBy(said: readonly unknown[]): number | null {
+  const [text, numbers] = [said.join(" "), said.map(Number)];
+  const found = words.find(([status, word]) => numbers.includes(status) || word.test(text));
+  return found?.[0] ?? null;
+}
+
 /** The same as a client may hear it, in OpenAI's shape. */
 export function toldError(value: unknown): ToldError | null {
   const told = errorIn(value);
@@ -84,10 +91,7 @@ export function toldError(value: unknown): ToldError | null {
   const said = typeof message === "string" ? message : saidBy(told);
   const known = [type, code, told.status, told.status_code]
     .filter((it) => typeof it === "string" || typeof it === "number");
-  const names = [said, ...known].join(" ");
-  const numbers = known.map(Number);
-  const found = words.find(([status, word]) => numbers.includes(status) || word.test(names));
-  const ours = found && betweenUs(found[0]);
+  const ours = betweenUs(statusBy(known) ?? statusBy([said]) ?? 0);
   if (ours) return { message: ours.message, type: "server_error", param: null, code: ours.code };
   const harmless = Object.entries(others).filter((it) => !TELLING.test(JSON.stringify(it)));
   return {
