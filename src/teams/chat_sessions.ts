@@ -101,19 +101,24 @@ export function listMessages(ctx: TenantCtx, input: z.infer<typeof ListMessages>
     const own = await ctx.db.select({ id: chatSessions.id }).from(chatSessions)
       .where(ownSession(ctx, sessionId));
     found(own, "chat_session");
-    const order = sql`order by ${messages.id} desc`;
-    const bytes = sql`sum(octet_length(${messages.content})) over (${order})`;
-    const newest = ctx.db.select({
-      ...messageView,
-      fits: sql<boolean>`row_number() over (${order}) = 1 or ${bytes} <= ${PAGE_BYTES}`.as("fits"),
-      isLast: sql<boolean>`lead(${messages.id}) over (${order}) is null`.as("is_last"),
-    }).from(messages).where(and(
+    // Taken along the index first: what is summed up is a page and not the conversation.
+    const newest = ctx.db.select(messageView).from(messages).where(and(
       eq(messages.tenantId, ctx.tenantId),
       eq(messages.sessionId, sessionId),
       cursor ? lt(messages.id, cursor) : undefined,
-    )).orderBy(desc(messages.id)).limit(limit).as("newest");
-    const rows = await ctx.db.select().from(newest).where(eq(newest.fits, true))
-      .orderBy(desc(newest.id));
+    )).orderBy(desc(messages.id)).limit(limit + 1).as("newest");
+    const order = sql`order by ${newest.id} desc`;
+    const [nth, bytes] = [
+      sql`row_number() over (${order})`,
+      sql`sum(octet_length(${newest.content})) over (${order})`,
+    ];
+    const weighed = ctx.db.select({
+      ...newest._.selectedFields,
+      fits: sql<boolean>`${nth} = 1 or ${nth} <= ${limit} and ${bytes} <= ${PAGE_BYTES}`.as("fits"),
+      isLast: sql<boolean>`lead(${newest.id}) over (${order}) is null`.as("is_last"),
+    }).from(newest).as("weighed");
+    const rows = await ctx.db.select().from(weighed).where(eq(weighed.fits, true))
+      .orderBy(desc(weighed.id));
     const last = rows.at(-1);
     return {
       messages: rows.map(({ fits: _fits, isLast: _isLast, ...message }) => message),

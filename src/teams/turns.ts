@@ -122,19 +122,21 @@ export async function historyOf(
 ): Promise<Said[]> {
   const kept = await read(ctx, (ctx) => {
     // What tokensOf counts of a text without pictures, known of a long one without reading it.
-    const tokens = sql`(octet_length(${messages.content}) + 3) / 4`;
-    const newest = ctx.db.select({
-      id: messages.id,
-      role: messages.role,
-      content: messages.content,
-      tokens: sql<number>`sum(${tokens}) over (order by ${messages.id} desc)`.as("tokens"),
-    }).from(messages).where(and(
+    const { id, role, content } = messages;
+    const newest = ctx.db.select({ id, role, content }).from(messages).where(and(
       eq(messages.tenantId, ctx.tenantId),
       eq(messages.sessionId, session.id),
       isNull(messages.clearedAt),
-    )).orderBy(desc(messages.id)).limit(maxHistory).as("newest");
-    return ctx.db.select({ role: newest.role, content: newest.content }).from(newest)
-      .where(lte(newest.tokens, HISTORY_TOKENS)).orderBy(newest.id);
+    )).orderBy(desc(id)).limit(maxHistory).as("newest");
+    const tokens = sql`(octet_length(${newest.content}) + 3) / 4`;
+    const weighed = ctx.db.select({
+      id: newest.id,
+      role: newest.role,
+      content: newest.content,
+      tokens: sql<number>`sum(${tokens}) over (order by ${newest.id} desc)`.as("tokens"),
+    }).from(newest).as("weighed");
+    return ctx.db.select({ role: weighed.role, content: weighed.content }).from(weighed)
+      .where(lte(weighed.tokens, HISTORY_TOKENS)).orderBy(weighed.id);
   });
   const first = kept.findIndex(({ role }) => role === "user");
   return first < 0 ? [] : kept.slice(first);
