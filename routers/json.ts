@@ -109,7 +109,8 @@ const tooLarge = (maxBytes: number) =>
 const AT_ONCE_BYTES = 64 * 1024;
 /** How long a large body may pause. */
 const PAUSE_MS = 30_000;
-const paused = new Fault("ValidationError", "body.paused", "Send the body without long pauses");
+const paused = () =>
+  new Fault("ValidationError", "body.paused", "Send the body without long pauses");
 
 /** A body's pieces. Throws ValidationError when none comes for so long. */
 async function* piecesOf({ body }: Request, pauseMs: number) {
@@ -124,7 +125,7 @@ async function* piecesOf({ body }: Request, pauseMs: number) {
     for (;;) {
       const timer = setTimeout(leave, pauseMs);
       const { done, value } = await reader.read().finally(() => clearTimeout(timer));
-      if (isLate) throw paused;
+      if (isLate) throw paused();
       if (done) return;
       yield value;
     }

@@ -9,7 +9,7 @@ const ALL_BYTES = 6 * MAX_REQUEST_BYTES;
 /** Of one tenant's, so that none takes the room of all. */
 const TENANT_BYTES = 2 * MAX_REQUEST_BYTES;
 /** So much of each finds room in any case. */
-export const SMALL_BYTES = 64 * 1024;
+const SMALL_BYTES = 64 * 1024;
 
 type Room = { all: number; byTenant: Map<string, number> };
 const rooms = new WeakMap<Database, Room>();
