@@ -22,6 +22,7 @@ export class TcpStream extends EventEmitter {
   #corks = 0;
   #pending: Uint8Array[] = [];
   #written: Promise<void> = Promise.resolve();
+  #writes = 0;
 
   /** To a port of a host, or to the path of a Unix socket. */
   connect(where: number | string, host?: string): this {
@@ -80,9 +81,16 @@ export class TcpStream extends EventEmitter {
     const conn = this.#conn;
     if (!first || !conn) return;
     const bytes = pieces.length === 1 ? first : Buffer.concat(pieces);
-    this.#written = this.#written.then(async () => {
-      for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
-    }).catch((error) => void this.destroy(error));
+    // At once when it is its turn, and not when others have gone on with theirs.
+    const written = this.#writes++ === 0
+      ? this.#send(conn, bytes)
+      : this.#written.then(() => this.#send(conn, bytes));
+    this.#written = written.catch((error) => void this.destroy(error));
+  }
+
+  async #send(conn: Deno.Conn, bytes: Uint8Array) {
+    for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+    this.#writes--;
   }
 
   end() {

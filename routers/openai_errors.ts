@@ -1,4 +1,5 @@
 /** How a failure leaves the gateway: in OpenAI's shape, with the headers its clients act on. */
+import { LRUCache } from "lru-cache";
 import { type FaultCode, faults } from "../src/errors.ts";
 import { limitHeaders } from "../src/limits/headers.ts";
 import { type Quota, QuotaExceeded } from "../src/teams/admission.ts";
@@ -72,6 +73,17 @@ export function openAiErrorOf(
 export const tellsQuota = (fault: unknown): fault is { quota: Quota } =>
   fault instanceof QuotaExceeded || (fault instanceof UpstreamFailed && fault.quota !== null);
 
+/** Days and months end at few moments, each told again and again. */
+const moments = new LRUCache<number, string>({ max: 100 });
+
+function written(at: Date): string {
+  const known = moments.get(at.getTime());
+  if (known !== undefined) return known;
+  const text = at.toISOString().replace(".000Z", "Z");
+  moments.set(at.getTime(), text);
+  return text;
+}
+
 /** What is left of the team's quotas; nothing of one that has no end. */
 export function quotaHeaders({ day, month }: Quota): Record<string, string> {
   const headers: Record<string, string> = {};
@@ -79,7 +91,7 @@ export function quotaHeaders({ day, month }: Quota): Record<string, string> {
     if (limit === null) continue;
     headers[`x-quota-limit-${name}`] = String(limit);
     headers[`x-quota-remaining-${name}`] = String(remaining);
-    headers[`x-quota-reset-${name}`] = endsAt.toISOString().replace(".000Z", "Z");
+    headers[`x-quota-reset-${name}`] = written(endsAt);
   }
   return headers;
 }

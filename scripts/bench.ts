@@ -12,7 +12,7 @@ import { requestsPerSecond } from "./bench/load.ts";
 import { perSecond, run } from "./bench/measure.ts";
 import { ourGateway } from "./bench/our_gateway.ts";
 import { refresh, sign_in } from "./bench/sign_in.ts";
-import { serve, type Stage, stage } from "./bench/stage.ts";
+import { serve, serveOurs, type Server, type Stage, stage } from "./bench/stage.ts";
 
 const help = `deno task bench [NAME…]
 
@@ -22,7 +22,6 @@ trpc_cached_read rest_cached_read api_key_warm api_key_cold api_key_vs_better_au
 api_key_cold_vs_better_auth permission_check_warm permission_check_depth refresh sign_in gateway
 cold_start memory; gateway prints gateway_json_c1, _c16, _c64 and gateway_sse_first_byte. Starts a Postgres and the servers it needs itself; takes about eight minutes for all.`;
 
-const main = new URL("../src/main.ts", import.meta.url).pathname;
 const bare = new URL("./bench/bare.ts", import.meta.url).pathname;
 
 const ctxOf = ({ process, admin, tenantId }: Stage): TenantCtx & Ctx => ({
@@ -66,7 +65,7 @@ async function cachedRead(on: Stage, path: (id: string) => string, bench: string
     untilMs: Infinity,
     isListed: false,
   });
-  const [ours, baseline] = [await serve(main, on.env), await serve(bare)];
+  const [ours, baseline] = [await serveOurs(on.env), await serve(bare)];
   const host = "127.0.0.1";
   const authorization = `Bearer ${token}`;
   const [ms, connections] = [2_000, 16];
@@ -129,8 +128,8 @@ async function apiKey(on: Stage, bench: "api_key_warm" | "api_key_cold") {
 }
 
 async function coldStart(on: Stage) {
-  const start = async (module: string, env?: Record<string, string>) => {
-    const server = await serve(module, env);
+  const start = async (serving: Promise<Server>) => {
+    const server = await serving;
     await server.stop();
     return server.startMs;
   };
@@ -138,14 +137,14 @@ async function coldStart(on: Stage) {
     unit: "ms to first answer",
     baselineName: "bare Hono + tRPC app",
     turns: 7,
-    turn: async () => [await start(main, on.env), await start(bare)],
+    turn: async () => [await start(serveOurs(on.env)), await start(serve(bare))],
   });
 }
 
 /** Resident memory, from the kernel's own account, two seconds after the first answer. */
 async function memory(on: Stage) {
-  const rest = async (module: string, env?: Record<string, string>) => {
-    const server = await serve(module, env);
+  const rest = async (serving: Promise<Server>) => {
+    const server = await serving;
     await new Promise((resolve) => setTimeout(resolve, 2_000));
     const status = await Deno.readTextFile(`/proc/${server.pid}/status`);
     await server.stop();
@@ -155,7 +154,7 @@ async function memory(on: Stage) {
     unit: "MiB resident at rest",
     baselineName: "bare Hono + tRPC app",
     turns: 3,
-    turn: async () => [await rest(main, on.env), await rest(bare)],
+    turn: async () => [await rest(serveOurs(on.env)), await rest(serve(bare))],
   });
 }
 

@@ -1,5 +1,8 @@
 /** Asks for many at once: what comes while a question is under way waits for it and goes with the next. */
 
+/** What nobody waits for is done after so long, off the path of who brought it, with all that came meanwhile. */
+export const LATER_MS = 100;
+
 export type BatchOptions = {
   /** Items of one question. */
   most: number;

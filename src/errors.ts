@@ -58,6 +58,9 @@ export class Fault extends Error {
   }
 }
 
+/** Nobody's fault who asked: what is asked is away, or too much goes on there. */
+export const isAway = (error: unknown) => error instanceof Fault && error.code === "Unavailable";
+
 /** Absent and forbidden-to-see answer alike, so that ids cannot be probed. */
 export const notFound = (noun: string, code: FaultCode = "NotFound") =>
   new Fault(code, `${noun}.not_found`, `No such ${noun.replaceAll("_", " ")}`);

@@ -4,11 +4,10 @@ import * as configs from "../../src/teams/platform_configs.ts";
 import * as teams from "../../src/teams/teams.ts";
 import * as upstreams from "../../src/teams/upstreams.ts";
 import type { OpenOurs } from "./gateway.ts";
-import { serve, type Stage } from "./stage.ts";
+import { serveOurs, type Stage } from "./stage.ts";
 
 const TEAMS = 200;
 const MODEL = "gpt-4o-mini";
-const main = new URL("../../src/main.ts", import.meta.url).pathname;
 
 async function keysOf({ process, tenantId }: Stage): Promise<string[]> {
   const keys: string[] = [];
@@ -44,7 +43,7 @@ export const ourGateway = (on: Stage): OpenOurs => async (baseUrl) => {
     availableModels: [MODEL],
   });
   const keys = await keysOf(on);
-  const server = await serve(main, { ...on.env, ALLOW_PRIVATE_HOSTS: "1" });
+  const server = await serveOurs({ ...on.env, ALLOW_PRIVATE_HOSTS: "1" });
   const target = {
     host: "127.0.0.1",
     port: server.port,

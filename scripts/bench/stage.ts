@@ -12,15 +12,24 @@ import { ROOT_TENANT } from "../../src/topics.ts";
 import { freshDatabase, postgres } from "../../tests/stand_ins/postgres.ts";
 import { freePort } from "../../tests/stand_ins/processes.ts";
 import { newSigningKey } from "../laptop.ts";
+import { serving } from "../serving.ts";
 
 export type Server = { port: number; pid: number; startMs: number; stop(): Promise<void> };
 
-/** Starts `deno serve` of a module and waits for its first answer. */
-export async function serve(module: string, env: Record<string, string> = {}): Promise<Server> {
+/** The service, as it ships. */
+export const serveOurs = (env: Record<string, string>) =>
+  serve(new URL("../../src/main.ts", import.meta.url).pathname, env, serving);
+
+/** Starts a module that is served and waits for its first answer. */
+export async function serve(
+  module: string,
+  env: Record<string, string> = {},
+  how: readonly string[] = ["serve", "-A"],
+): Promise<Server> {
   const port = freePort();
   const began = performance.now();
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["serve", "-A", "--host=127.0.0.1", `--port=${port}`, module],
+    args: [...how, "--no-prompt", "--host=127.0.0.1", `--port=${port}`, module],
     env,
     stdout: "null",
     stderr: "inherit",

@@ -5,7 +5,9 @@
 import { sql } from "drizzle-orm";
 import { createHash, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import { type Batcher, batcher, LATER_MS } from "../batches.ts";
 import type { Grants, Principal, Services } from "../context.ts";
+import { isAway } from "../errors.ts";
 import { ROOT_TENANT } from "../topics.ts";
 import { grantRows } from "./grant_rows.ts";
 import { readKey } from "./key_text.ts";
@@ -53,7 +55,7 @@ function readings(services: Services, keep: Keep) {
     /** What it says is what held at its beginning or later. */
     begin(name: string, text: string): Promise<Holding | null> {
       const startedAtMs = nowMs();
-      const answer = readHolding(services, text).then((holding) => {
+      const answer = readHoldings(services, [text]).then(([holding = null]) => {
         keep(name, holding, startedAtMs);
         return holding;
       });
@@ -71,6 +73,18 @@ function readings(services: Services, keep: Keep) {
       return reading && nowMs() - reading.startedAtMs < KEY_TTL_MS ? reading.answer : undefined;
     },
   };
+}
+
+type Named = { name: string; text: string };
+
+/** Reads the rows of keys in use again, a while later and together: nobody waits for them. */
+function renewals(services: Services, keep: Keep): Batcher<Named, true> {
+  return batcher<Named, true>(async (due) => {
+    const startedAtMs = services.now().getTime();
+    const holdings = await readHoldings(services, due.map(({ text }) => text));
+    due.forEach(({ name }, place) => keep(name, holdings[place] ?? null, startedAtMs));
+    return due.map(() => true);
+  }, { most: 200, lanes: 1, gatherMs: LATER_MS, isEverybodys: isAway });
 }
 
 export function knownKeys(services: Services): KnownKeys {
@@ -94,6 +108,7 @@ export function knownKeys(services: Services): KnownKeys {
     if (!isOlder) known.set(name, { holding, readAtMs, isRenewing: false });
   }
   const { begin, running } = readings(services, keep);
+  const renewing = renewals(services, keep);
 
   async function fresh(name: string, text: string, epoch: number) {
     const joined = await running(name);
@@ -109,7 +124,7 @@ export function knownKeys(services: Services): KnownKeys {
     if (!isGood) return fresh(name, text, epoch);
     if (ageMs >= KEPT_MS / 2 && !it.isRenewing) {
       it.isRenewing = true; // Ahead of its end, off the caller's path.
-      begin(name, text).catch(() => it.isRenewing = false);
+      renewing.ask({ name, text }).catch(() => it.isRenewing = false);
     }
     return holding;
   }
@@ -156,14 +171,32 @@ function heldBy(row: Record<string, unknown>, bound: Grants): Pick<Principal, "g
   return { grants: narrowed(teamsKeys, scopes), team };
 }
 
-/** Everything about a key in one query: whether it holds, and what its owner may do now. */
-async function readHolding(services: Services, text: string): Promise<Holding | null> {
-  const named = readKey(text);
-  if (!named) return null;
-  const [row] = await services.database.query(sql`select * from api_key_by_id(${named.id}::uuid)`);
-  const isTrue = fits(named.secret, row?.secret_hash);
-  if (!row || !isTrue) return null;
-  const [tenantId, id] = [String(row.tenant_id), named.id];
+/**
+ * Everything about keys in one query: whether each holds, and what its owner may do now. They come in
+ * the order of their texts; null: no such key.
+ */
+async function readHoldings(
+  services: Services,
+  texts: readonly string[],
+): Promise<(Holding | null)[]> {
+  const named = texts.map(readKey);
+  const ids = JSON.stringify(named.flatMap((key) => key ? [key.id] : []));
+  const rows = await services.database.query(
+    sql`select w.id as wanted, k.* from jsonb_array_elements_text(${ids}::jsonb) w (id)
+      cross join lateral api_key_by_id(w.id::uuid) k`,
+    "api_keys_by_id",
+  );
+  const byId = new Map(rows.map((row) => [String(row.wanted), row]));
+  return named.map((key) => {
+    const row = key && byId.get(key.id);
+    // Compared in any case: how long that takes tells nothing.
+    const isTrue = key !== null && fits(key.secret, row?.secret_hash);
+    return key && row && isTrue ? holdingOf(services, key.id, row) : null;
+  });
+}
+
+function holdingOf(services: Services, id: string, row: Record<string, unknown>): Holding {
+  const tenantId = String(row.tenant_id);
   const rows = grantRows(row.grants);
   const bound = grantsOf(
     rows,

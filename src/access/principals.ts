@@ -1,8 +1,8 @@
 /** Who a request comes from: an access token or an API key, told apart by how they look. */
-import { and, eq, isNull, lte, or, sql } from "drizzle-orm";
-import { apiKeys } from "../../db/schema/access.ts";
-import { asSystem, type Principal, type Services, transact } from "../context.ts";
-import { Fault } from "../errors.ts";
+import { sql } from "drizzle-orm";
+import { type Batcher, batcher, LATER_MS } from "../batches.ts";
+import type { Principal, Services } from "../context.ts";
+import { Fault, isAway } from "../errors.ts";
 import { told } from "../log.ts";
 import { type Holding, knownKeys } from "./known_keys.ts";
 import { isWithin } from "./networks.ts";
@@ -38,11 +38,13 @@ function requireAddress(lists: readonly (readonly string[])[], addressOf: () => 
 
 export function principals(services: Services): Principals {
   const keys = knownKeys(services);
+  const uses = writing(services);
 
   function noteUse(holding: Holding, atMs: number) {
     if (atMs - holding.lastUsedAtMs < LAST_USED_MS) return;
     holding.lastUsedAtMs = atMs;
-    writeUse(services, holding, atMs)
+    const { tenantId, id } = holding;
+    uses.ask({ tenant: tenantId, id, at: new Date(atMs) })
       .catch((error) => services.log("warn", "last use not written", { error: told(error) }));
   }
 
@@ -70,17 +72,16 @@ export function principals(services: Services): Principals {
   };
 }
 
-/** At most once a minute, however many processes see the key. It makes no new version of it. */
-function writeUse(services: Services, { tenantId, id }: Holding, atMs: number) {
-  const [at, before] = [new Date(atMs), new Date(atMs - LAST_USED_MS)];
-  return transact(
-    asSystem(services, tenantId),
-    (ctx) =>
-      ctx.db.update(apiKeys).set({ lastUsedAt: at, updatedAt: sql`${apiKeys.updatedAt}` })
-        .where(and(
-          eq(apiKeys.tenantId, tenantId),
-          eq(apiKeys.id, id),
-          or(isNull(apiKeys.lastUsedAt), lte(apiKeys.lastUsedAt, before)),
-        )),
-  );
+type Use = { tenant: string; id: string; at: Date };
+
+/**
+ * Writes when keys were used, a while later and together: at most once a minute each, however many
+ * processes see it. It makes no new version of a key.
+ */
+function writing({ database }: Services): Batcher<Use, true> {
+  return batcher<Use, true>(async (uses) => {
+    const told = JSON.stringify(uses);
+    await database.query(sql`select api_keys_used(${told}::jsonb)`, "api_keys_used");
+    return uses.map(() => true);
+  }, { most: 200, lanes: 1, gatherMs: LATER_MS, isEverybodys: isAway });
 }

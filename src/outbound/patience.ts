@@ -1,9 +1,9 @@
 /** How long a call may keep us waiting, and what ends it early. */
 
+import { waitFor } from "../waits.ts";
 import { Refused } from "./screen.ts";
 
 const nothing = () => {};
-const longestTimer = 2 ** 31 - 1;
 
 /**
  * One call's stopwatch. It is over when a wait runs out, with Refused("timeout"), or when the
@@ -18,7 +18,7 @@ export class Patience {
   #what = "";
   #ms = Infinity;
   #deadline = Infinity;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #callOff = nothing;
   #ringsAt = Infinity;
   readonly #caller: AbortSignal | undefined;
   readonly #giveUp = () => this.#over(this.#caller?.reason);
@@ -52,12 +52,12 @@ export class Patience {
   }
 
   #arm() {
-    clearTimeout(this.#timer);
+    this.#callOff();
     this.#ringsAt = Infinity;
     if (this.#hasEnded || this.isOver || this.#deadline === Infinity) return;
     this.#ringsAt = this.#deadline;
-    const ms = Math.max(0, Math.min(this.#deadline - performance.now(), longestTimer));
-    this.#timer = setTimeout(() => this.#ring(), ms);
+    const ms = Math.max(0, this.#deadline - performance.now());
+    this.#callOff = waitFor(ms, () => this.#ring());
   }
 
   #ring() {
@@ -71,7 +71,7 @@ export class Patience {
     if (this.isOver || this.#hasEnded) return;
     this.isOver = true;
     this.reason = reason;
-    clearTimeout(this.#timer);
+    this.#callOff();
     this.#controller?.abort(reason);
     this.#stop();
   }
@@ -80,7 +80,7 @@ export class Patience {
   end() {
     this.#hasEnded = true;
     this.#stop = nothing;
-    clearTimeout(this.#timer);
+    this.#callOff();
     this.#caller?.removeEventListener("abort", this.#giveUp);
   }
 

@@ -10,7 +10,7 @@ import { and, eq, inArray, isNull, lt, or, type SQL, sql } from "drizzle-orm";
 import type { Database } from "../../db/client.ts";
 import { userPlatformBindings as table } from "../../db/schema/platforms.ts";
 import { frame, read, type TenantCtx, transact, type TxCtx } from "../context.ts";
-import { Fault } from "../errors.ts";
+import { Fault, isAway } from "../errors.ts";
 import { isRetryable } from "../retries.ts";
 import { one } from "../rows.ts";
 import type { Secret } from "../secrets/secret.ts";
@@ -168,8 +168,8 @@ async function store(ctx: TenantCtx, claim: Mine, granted: Granted): Promise<boo
       return await storeOnce(ctx, claim, granted);
     } catch (error) {
       // Whether a lost commit took place does not matter here: the version fences the next try.
-      const isAway = isRetryable(error) || (error instanceof Fault && error.code === "Unavailable");
-      if (attempt === WRITES || !isAway) throw error;
+      const mayHelp = isRetryable(error) || isAway(error);
+      if (attempt === WRITES || !mayHelp) throw error;
       await new Promise((resolve) => setTimeout(resolve, Math.min(125 * 2 ** attempt, 2_000)));
     }
   }

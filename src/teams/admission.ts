@@ -8,9 +8,9 @@ import { LRUCache } from "lru-cache";
 import { v7 } from "uuid";
 import type { Database } from "../../db/client.ts";
 import type { endpoints, outcomes, usageSources } from "../../db/schema/teams.ts";
-import { type Batcher, batcher } from "../batches.ts";
+import { type Batcher, batcher, LATER_MS } from "../batches.ts";
 import type { Services, TenantCtx } from "../context.ts";
-import { Fault, notFound } from "../errors.ts";
+import { Fault, isAway, notFound } from "../errors.ts";
 import { told } from "../log.ts";
 import { backoff } from "../retries.ts";
 
@@ -89,10 +89,6 @@ const CALENDAR_MS = 5_000;
 /** What is left of a quota is told again for so long to whom it is no matter of. */
 const LEFT_MS = 5_000;
 const MOST = 200;
-/** Nobody waits for a settlement: those of a moment share one round trip. */
-const GATHER_MS = 100;
-/** Nobody's fault who asked: the database is away, or too much goes on there. */
-const isAway = (error: unknown) => error instanceof Fault && error.code === "Unavailable";
 
 function deskOf({ database }: Pick<Services, "database">): Desk {
   const known = desks.get(database);
@@ -110,7 +106,7 @@ function deskOf({ database }: Pick<Services, "database">): Desk {
     const done = JSON.stringify(items.map(rowOf));
     await database.query(sql`select chat_settle(${done}::jsonb)`, "chat_settle");
     return items.map(() => true);
-  }, { most: MOST, lanes: 1, gatherMs: GATHER_MS, isEverybodys: isAway });
+  }, { most: MOST, lanes: 1, gatherMs: LATER_MS, isEverybodys: isAway });
   const calendars = new LRUCache<string, Calendar>({ max: 1_000 });
   const left = new LRUCache<string, Left>({ max: 10_000 });
   const desk = { admit, calendars, left, settle, unwritten: new Set<Promise<void>>() };

@@ -1,14 +1,9 @@
-/** The service as an operator starts it: `deno serve` with the permissions it needs and no more. */
+/** The service as an operator starts it: with the permissions it needs and no more. */
+import { serving } from "../../scripts/serving.ts";
 import { environment } from "../kit.ts";
 import type { House } from "../db/house.ts";
 import { freePort } from "../stand_ins/processes.ts";
 import { until } from "../db/house.ts";
-
-/** What the README tells an operator to write between `deno serve` and src/main.ts. */
-export const PERMISSIONS =
-  "--allow-net --allow-env=DATABASE_*,UPSTASH_REDIS_*,PUBLIC_URL,SIGNING_KEYS,ENCRYPTION_KEYS," +
-  "KEY_ENVIRONMENT,LOG_LEVEL,REQUESTS_PER_MINUTE,TENANT_REQUESTS_PER_MINUTE,TRUST_FORWARDED_FOR," +
-  "ALLOW_PRIVATE_HOSTS,SMTP_URL,MAIL_FROM,DENO_DEPLOYMENT_ID,PG*,NODE_PG_FORCE_NATIVE,USER";
 
 export type Variables = Record<string, string>;
 
@@ -61,9 +56,7 @@ export function listened(child: Deno.ChildProcess) {
 export const run = (args: string[], variables: Variables): Promise<Ran> =>
   listened(spawn(args, variables)).ended;
 
-const serve = (
-  port: number,
-) => ["serve", "--no-prompt", "--host=127.0.0.1", `--port=${port}`, ...PERMISSIONS.split(" ")];
+const serve = (port: number) => [...serving, "--no-prompt", "--host=127.0.0.1", `--port=${port}`];
 
 /** A start that is to fail. One that does not is ended, and its exit code tells. */
 export async function failedStart(variables: Variables): Promise<Ran> {

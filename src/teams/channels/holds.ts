@@ -7,7 +7,7 @@ import { and, asc, eq, isNull, lte, or, type SQL, sql } from "drizzle-orm";
 import { v7 } from "uuid";
 import { channelChats, channelUpdates } from "../../../db/schema/channels.ts";
 import { frame, type TenantCtx, transact, type TxCtx } from "../../context.ts";
-import { Fault } from "../../errors.ts";
+import { isAway } from "../../errors.ts";
 import { told } from "../../log.ts";
 import type { Part } from "./adapter.ts";
 import { type Chat, now } from "./arrivals.ts";
@@ -218,7 +218,7 @@ export async function insisting<T>(write: () => Promise<T>): Promise<T> {
     try {
       return await write();
     } catch (error) {
-      if (!(error instanceof Fault) || error.code !== "Unavailable") throw error;
+      if (!isAway(error)) throw error;
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }

@@ -3,6 +3,7 @@
  * for byte. Looked at on the way are the usage, which is kept back where nobody asked for it, and the
  * end, which is always said: an error in OpenAI's shape where it broke, then `[DONE]`.
  */
+import { waitFor } from "../../waits.ts";
 import { type ToldError, toldError } from "./upstream_errors.ts";
 import { type Said, saidIn, type Usage, usageOf } from "./usages.ts";
 
@@ -103,8 +104,9 @@ export async function* deltasOf(body: ReadableStream<Uint8Array>): AsyncGenerato
 
 type Seen = { usage: Usage | null; isDone: boolean; isFailed: boolean; kept: string };
 
-const mayTell = (text: string) =>
-  text.includes('"usage"') || text.includes("[DONE]") || text.includes('"error"');
+/** Most events say that there is no usage yet: `"usage":null` tells nothing. */
+const telling = /"usage"(?!:null[,}])|\[DONE\]|"error"/;
+const mayTell = (text: string) => telling.test(text);
 
 /** What of these events goes on, nothing behind the end; what they tell is noted in `seen`. */
 function passed(whole: string, seen: Seen, { wantsUsage, clean }: Options): string {
@@ -193,9 +195,9 @@ const LAST_WORDS_MS = 1_000;
 /** Lets the upstream end its answer, so that its connection is kept; not for long. */
 async function seeOut(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
   const leave = () => reader.cancel().catch(() => {});
-  const timer = setTimeout(leave, LAST_WORDS_MS);
+  const callOff = waitFor(LAST_WORDS_MS, leave);
   await reader.read().catch(() => {});
-  clearTimeout(timer);
+  callOff();
   await leave();
 }
 

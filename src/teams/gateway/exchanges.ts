@@ -2,6 +2,7 @@
 import type { Database } from "../../../db/client.ts";
 import type { Services, TenantCtx } from "../../context.ts";
 import { Fault } from "../../errors.ts";
+import { waitFor } from "../../waits.ts";
 import { admit, type Lease, type Outcome, type Quota, settle, settled } from "../admission.ts";
 import type { Effective } from "../effective.ts";
 import { type StreamEnd, tapped } from "./event_streams.ts";
@@ -205,9 +206,9 @@ function bounded(signal: AbortSignal, withinMs: number) {
   const abort = () => stop.abort(signal.reason);
   if (signal.aborted) abort();
   signal.addEventListener("abort", abort, { once: true });
-  const timer = setTimeout(() => stop.abort(), withinMs);
+  const callOff = waitFor(withinMs, () => stop.abort());
   const release = () => {
-    clearTimeout(timer);
+    callOff();
     signal.removeEventListener("abort", abort);
   };
   const cut = (reason: Fault) => stop.abort(reason);
