@@ -7,6 +7,7 @@ import { Socket } from "node:net";
 import pg from "pg";
 import { isForgotten } from "./failures.ts";
 import { KeptSessions, lendFrom } from "./kept_sessions.ts";
+import { askNamed, valueOf } from "./named_queries.ts";
 import { TcpStream } from "./tcp_stream.ts";
 
 /** One type for every driver and for a transaction, so that a verb never knows which it has. */
@@ -125,19 +126,34 @@ const types = {
     written.has(id) ? String : pg.types.getTypeParser(id, format),
 };
 
+/** Statements as they are sent. What a name stands for is written out once, where it has no parts of its own. */
+function writer() {
+  const texts = new Map<string, string | null>();
+  return (statement: SQL, name = "") => {
+    const given = statement.queryChunks.filter((_, place) => place % 2 === 1);
+    const known = texts.get(name);
+    if (known) return { text: known, params: given };
+    const { sql: text, params } = dialect.sqlToQuery(statement);
+    const isPlain = params.length === given.length && params.every((it, n) => it === given[n]);
+    if (name && known === undefined) texts.set(name, isPlain ? text : null);
+    return { text, params };
+  };
+}
+
 /**
  * Without drizzle's session, which takes longer to make than a small statement to send. Named
  * statements go over sessions of their own, which a pool takes as long to lend.
  */
 function asking(pool: Pool, kept: KeptSessions): Database["query"] {
   let isNamed = true;
+  const written = writer();
   return async (statement, name) => {
-    const { sql: text, params } = dialect.sqlToQuery(statement);
-    const ask = async (client: PoolClient, name?: string) =>
-      (await client.query({ text, types, ...name ? { name } : {} }, params)).rows;
+    const { text, params } = written(statement, name);
+    const ask = async (client: PoolClient) => (await client.query({ text, types }, params)).rows;
     if (!name || !isNamed) return await lendFrom(pool, ask);
     try {
-      return await kept.lend((client) => ask(client, name));
+      const named = { name, text, values: params.map(valueOf) };
+      return await kept.lend((client) => askNamed(client, named, types));
     } catch (error) {
       if (!isForgotten(error)) throw error;
       isNamed = false; // A pooler stands between, and others' statements are where ours was.

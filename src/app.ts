@@ -1,7 +1,6 @@
 /** The web application: one wall around every surface. Order: request id, limits, then the surface itself. */
 import { sql } from "drizzle-orm";
 import { type Context, Hono } from "hono";
-import { v7 } from "uuid";
 import { mountChannelUpdates } from "../routers/channel_updates.ts";
 import { openApi } from "../routers/about.ts";
 import { KnownPaths } from "../routers/known_paths.ts";
@@ -117,7 +116,7 @@ export function app(services: Services, options: AppOptions): Hono<AppEnv> {
 
   hono.use(async (c, next) => {
     const given = c.req.header("x-request-id");
-    const requestId = given && /^[\w.-]{8,64}$/.test(given) ? given : v7();
+    const requestId = given && /^[\w.-]{8,64}$/.test(given) ? given : crypto.randomUUID();
     c.set("requestId", requestId);
     const began = Date.now();
     if (c.req.url.length <= MAX_URL_LENGTH) await next();

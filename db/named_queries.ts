@@ -1,0 +1,110 @@
+/**
+ * Statements that a session parses and describes once. The driver's own query has the server look up
+ * what its columns are each time, and reads that anew; this one remembers it with the session.
+ */
+import type { Connection, CustomTypesConfig, PoolClient } from "@neondatabase/serverless";
+
+export type Row = Record<string, unknown>;
+type Parse = (text: string) => unknown;
+type Columns = readonly { name: string; parse: Parse }[];
+type Field = { name: string; dataTypeID: number };
+type Done = (error: unknown, rows?: Row[]) => void;
+
+/** What a name stands for, and its values as they are sent. */
+export type Named = { name: string; text: string; values: readonly (string | null)[] };
+
+const described = new WeakMap<Connection, Map<string, Columns>>();
+
+/** What is sent of a value; only these kinds are their own text. */
+export function valueOf(value: unknown): string | null {
+  if (value === null || typeof value === "string") return value;
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  throw new TypeError("A named statement takes texts, numbers, booleans and nulls");
+}
+
+/**
+ * One execution, in the shape that the driver lets others bring (pg's Submittable, as pg-cursor is one).
+ * PostgreSQL, 54.2.3: Parse and Describe once, then Bind, Execute and Sync.
+ */
+class NamedQuery {
+  readonly #named: Named;
+  readonly #types: CustomTypesConfig;
+  readonly #rows: Row[] = [];
+  #columns: Columns = [];
+  #connection: Connection | undefined;
+  #failure: unknown;
+  /** The driver puts its time limit around it. */
+  callback: Done;
+
+  constructor(named: Named, types: CustomTypesConfig, done: Done) {
+    this.#named = named;
+    this.#types = types;
+    this.callback = done;
+  }
+
+  submit = (connection: Connection) => {
+    const { name, text, values } = this.#named;
+    const known = described.get(connection)?.get(name);
+    this.#connection = connection;
+    this.#columns = known ?? [];
+    connection.stream.cork?.();
+    if (!known) {
+      connection.close({ type: "S", name }, true); // What failed before may have left it there.
+      connection.parse({ name, text, types: [] }, true);
+    }
+    connection.bind({ statement: name, values: [...values] }, true);
+    if (!known) connection.describe({ type: "P", name: "" }, true);
+    connection.execute(null, true);
+    connection.sync();
+    connection.stream.uncork?.();
+  };
+
+  handleRowDescription({ fields }: { fields: readonly Field[] }) {
+    this.#columns = fields.map(({ name, dataTypeID }) => ({
+      name,
+      parse: this.#types.getTypeParser(dataTypeID, "text"),
+    }));
+  }
+
+  handleDataRow({ fields }: { fields: readonly (string | null)[] }) {
+    const row: Row = {};
+    try {
+      for (const [place, { name, parse }] of this.#columns.entries()) {
+        const text = fields[place] ?? null;
+        row[name] = text === null ? null : parse(text);
+      }
+      this.#rows.push(row);
+    } catch (error) {
+      this.#failure ??= error;
+    }
+  }
+
+  /** It went well: whoever names it next knows its columns. */
+  handleCommandComplete() {
+    const connection = this.#connection;
+    if (!connection) return;
+    const known = described.get(connection) ?? new Map<string, Columns>();
+    known.set(this.#named.name, this.#columns);
+    described.set(connection, known);
+  }
+
+  handleReadyForQuery() {
+    if (this.#failure) this.callback(this.#failure);
+    else this.callback(null, this.#rows);
+  }
+
+  handleError(error: unknown) {
+    this.callback(error);
+  }
+
+  handlePortalSuspended() {}
+  handleEmptyQuery() {}
+}
+
+/** Asks over one session. Rejects with what the driver does. */
+export const askNamed = (client: PoolClient, named: Named, types: CustomTypesConfig) =>
+  new Promise<Row[]>((resolve, reject) => {
+    client.query(
+      new NamedQuery(named, types, (error, rows = []) => error ? reject(error) : resolve(rows)),
+    );
+  });
