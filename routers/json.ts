@@ -3,6 +3,7 @@
  * the same: every refusal is a 400 that names the place.
  */
 import { Fault, type FieldProblem } from "../src/errors.ts";
+import { joined } from "../src/joined.ts";
 
 /** How deeply objects and lists may lie in each other. */
 export const maxDepth = 32;
@@ -160,14 +161,7 @@ export async function readBytes(
     came(chunk.byteLength);
     chunks.push(chunk);
   }
-  if (chunks.length === 1 && chunks[0]) return chunks[0];
-  const bytes = new Uint8Array(length);
-  let offset = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, offset);
-    offset += chunk.byteLength;
-  }
-  return bytes;
+  return joined(chunks);
 }
 
 const malformed = (detail: string) => new Fault("ValidationError", "body.malformed", detail);

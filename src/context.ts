@@ -9,7 +9,7 @@ import type { Cache, Place as CachePlace } from "./cache/cache.ts";
 import type { Limiter } from "./limits/limiter.ts";
 import { type Log, told } from "./log.ts";
 import type { Mailer } from "./mailer.ts";
-import type { Outbound } from "./outbound.ts";
+import type { Answering, Outbound } from "./outbound.ts";
 import { ATTEMPTS, backoff, type Patient, refusalOf, settled } from "./retries.ts";
 import type { Vault } from "./secrets/vault.ts";
 
@@ -43,6 +43,8 @@ export type Services = {
   cache: Cache;
   limiter: Limiter;
   outbound: Outbound;
+  /** The same for whom a Response is too slow. */
+  answering: Answering;
   mailer: Mailer;
   /** The TXT records of a name, each as its parts. Rejects where there are none. */
   resolveTxt: (name: string) => Promise<string[][]>;

@@ -3,7 +3,7 @@
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import { isPublic } from "./outbound/addresses.ts";
-import type { Call } from "./outbound/answers.ts";
+import { type Answer, type Call, responseFrom } from "./outbound/answers.ts";
 import { headersOf } from "./outbound/heads.ts";
 import { exchange } from "./outbound/exchange.ts";
 import { KeptConnections, type KeptOptions } from "./outbound/kept_connections.ts";
@@ -11,6 +11,7 @@ import { keptExchange } from "./outbound/kept_exchange.ts";
 import { Patience } from "./outbound/patience.ts";
 import { bareHost, leadsInside, Refused, screen } from "./outbound/screen.ts";
 
+export { type Answer, bytesOf, headerOf, type Pieces, piecesOf } from "./outbound/answers.ts";
 export { type RefusalReason, Refused, screen } from "./outbound/screen.ts";
 
 /** What a call may set beyond `fetch`'s own; each replaces the default of the `Outbound`. */
@@ -31,6 +32,11 @@ export type OutboundInit = RequestInit & {
 
 /** `fetch`, guarded; fits oauth4webapi's `customFetch`. */
 export type Outbound = (url: string | URL, init?: OutboundInit) => Promise<Response>;
+
+/** The same with `keepAlive`, where no Response is made of what is answered. For bodies that are bytes. */
+export type Answering = (url: string | URL, init: OutboundInit) => Promise<Answer>;
+
+export type Outside = Outbound & { answer: Answering } & Disposable;
 
 export type OutboundOptions = {
   /** Development only: permits `http:`, any port and private addresses. */
@@ -73,14 +79,18 @@ const tunnels = new Set(["CONNECT", "TRACE", "TRACK"]);
  *
  * With `keepAlive` the check is the one made when the connection was; disposing ends what is kept.
  */
-export function outbound(o: OutboundOptions): Outbound & Disposable {
+export function outbound(o: OutboundOptions): Outside {
   const mayReach = o.allowPrivateHosts ? () => true : o.mayReach ?? isPublic;
   const resolve = o.resolve ?? resolveAll;
   const kept = new KeptConnections(o.kept);
 
-  const call: Outbound = async (address, init = {}) => {
+  /** A call made ready, and given up where that or what is done with it fails. */
+  async function calling<T>(
+    address: string | URL,
+    init: OutboundInit,
+    work: (call: Call, addresses: () => Promise<string[]>) => Promise<T>,
+  ): Promise<T> {
     const url = screen(address, o);
-    const timeoutMs = init.timeoutMs ?? o.timeoutMs ?? 10_000;
     const patience = new Patience(url.hostname, init.signal ?? undefined);
     const addresses = async () => {
       const found = await addressesOf(url, resolve);
@@ -88,29 +98,41 @@ export function outbound(o: OutboundOptions): Outbound & Disposable {
       return found;
     };
     try {
-      const { body, ...request } = await requestOf(init, patience);
-      const common = {
-        ...request,
+      const call = {
+        ...await requestOf(init, patience),
         url,
-        timeoutMs,
+        timeoutMs: init.timeoutMs ?? o.timeoutMs ?? 10_000,
         idleMs: init.idleMs ?? o.idleMs ?? 60_000,
         maxBytes: init.maxBytes ?? o.maxBytes ?? 16 * 1024 * 1024,
         passRedirects: init.passRedirects ?? false,
         ca: o.ca,
         patience,
       };
-      if (init.keepAlive && !(body instanceof ReadableStream)) {
-        return await keptExchange({ ...common, body, addresses, after: init.after }, kept);
-      }
-      if (init.after) await patience.bound(init.after);
-      patience.wait(timeoutMs, "was not found");
-      return await exchange({ ...common, body, addresses: await patience.bound(addresses()) });
+      return await work(call, addresses);
     } catch (error) {
       patience.end();
       throw error;
     }
-  };
-  return Object.assign(call, { [Symbol.dispose]: () => kept.end() });
+  }
+
+  const call: Outbound = (address, init = {}) =>
+    calling(address, init, async (call, addresses) => {
+      const { body, patience, timeoutMs } = call;
+      if (init.keepAlive && !(body instanceof ReadableStream)) {
+        const answer = await keptExchange({ ...call, body, addresses, after: init.after }, kept);
+        return responseFrom(call, answer);
+      }
+      if (init.after) await patience.bound(init.after);
+      patience.wait(timeoutMs, "was not found");
+      return await exchange({ ...call, addresses: await patience.bound(addresses()) });
+    });
+  const answer: Answering = (address, init) =>
+    calling(address, init, (call, addresses) => {
+      const { body } = call;
+      if (body instanceof ReadableStream) throw new TypeError("Give the body as bytes");
+      return keptExchange({ ...call, body, addresses, after: init.after }, kept);
+    });
+  return Object.assign(call, { answer, [Symbol.dispose]: () => kept.end() });
 }
 
 async function resolveAll(host: string): Promise<string[]> {

@@ -55,6 +55,7 @@ export async function services(parts: Parts): Promise<Process> {
     cache: shelves,
     limiter: limiter({ redis: shared, now: milliseconds }),
     outbound: outside,
+    answering: outside.answer,
     mailer: parts.mailer ?? mailerOf(env),
     resolveTxt: parts.resolveTxt ?? resolveTxt,
     tokens: await tokens(env.SIGNING_KEYS, env.PUBLIC_URL),

@@ -1,5 +1,6 @@
 /** The head of a request as it is written, and the head of an answer as RFC 9112 lets it be read. */
 
+import { joined } from "../joined.ts";
 import { type Call, maxHeaderBytes, type Pairs } from "./answers.ts";
 
 export type Bytes = Uint8Array<ArrayBuffer>;
@@ -84,7 +85,7 @@ export async function readHead(
     from = Math.max(0, bytes.length - 3);
     const more = await read();
     if (more === null) return null;
-    bytes = bytes.length === 0 ? more : joined(bytes, more);
+    bytes = bytes.length === 0 ? more : joined([bytes, more]);
   }
 }
 
@@ -94,13 +95,6 @@ function headEnd(bytes: Bytes, from: number): number {
     if (bytes[at + 1] === 10 && bytes[at + 2] === 13 && bytes[at + 3] === 10) return at;
   }
   return -1;
-}
-
-function joined(a: Bytes, b: Bytes): Bytes {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
 }
 
 const decoder = new TextDecoder("latin1");

@@ -1,11 +1,12 @@
 /** One request and its answer over a connection that may serve others before and after it. */
 
 import {
+  type Answer,
   brokeOff,
   type Call,
   isBodiless,
   permit,
-  responseOf,
+  type Pieces,
   tooLarge,
   unreachable,
 } from "./answers.ts";
@@ -50,7 +51,7 @@ class WentStale extends Error {}
  * has; curl and browsers take it for one. A far side that carries out a request and dies before its
  * first byte does it twice: whoever cannot bear that does not keep connections.
  */
-export async function keptExchange(call: KeptCall, kept: KeptConnections): Promise<Response> {
+export async function keptExchange(call: KeptCall, kept: KeptConnections): Promise<Answer> {
   const { url, method, headers, body, after } = call;
   const target = url.pathname + url.search;
   const bytes = requestBytes({ method, target, host: url.host, headers, body });
@@ -79,7 +80,7 @@ async function fresh(call: KeptCall): Promise<Connection> {
   }
 }
 
-async function attempt(turn: Turn, { isFresh = false } = {}): Promise<Response> {
+async function attempt(turn: Turn, { isFresh = false } = {}): Promise<Answer> {
   const { call, connection } = turn;
   call.patience.whenOver(() => connection.close());
   try {
@@ -110,27 +111,25 @@ function answerTo(turn: Turn) {
   return readHead(() => connection.read());
 }
 
-function respond(turn: Turn, head: Head, rest: Bytes): Response {
+function respond(turn: Turn, head: Head, rest: Bytes): Answer {
   const { call } = turn;
   const { status, headers, framing } = head;
   [turn.bytes, call.body] = [nothing, null]; // Not sent again; and what is answered may last.
   permit(call, status, framing.by === "length" ? framing.bytes : 0);
   if (isBodiless(call, status)) {
-    const response = responseOf(call, null, { status, headers });
     // Some send a body nobody announced after all, above all to HEAD.
     const isSilent = call.method !== "HEAD" && rest.length === 0 &&
       (framing.by === "close" || (framing.by === "length" && framing.bytes === 0));
     finish(turn, isSilent ? head.keepMs : 0);
-    return response;
+    return { status, headers, body: null };
   }
   const body = bodyOf(framing);
   const first = cut(body, rest, call);
   if (!body.isWhole || first.length > call.maxBytes) {
-    return responseOf(call, stream(turn, head, body, first), { status, headers });
+    return { status, headers, body: pieces(turn, head, body, first) };
   }
-  const response = responseOf(call, first, { status, headers });
   finish(turn, body.hasSurplus ? 0 : head.keepMs);
-  return response;
+  return { status, headers, body: first };
 }
 
 function cut(body: Body, bytes: Bytes, call: Call): Bytes {
@@ -145,10 +144,10 @@ function cut(body: Body, bytes: Bytes, call: Call): Bytes {
  * The rest of the answer's body, read from the connection only when somebody wants more of it. A
  * reader that stays away ends the call like a far side that does.
  */
-function stream(turn: Turn, head: Head, body: Body, first: Bytes) {
+function pieces(turn: Turn, head: Head, body: Body, first: Bytes): Pieces {
   const { call, connection } = turn;
   const { patience, idleMs } = call;
-  let [bytes, piece]: [number, Bytes | null] = [0, first];
+  let [bytes, piece, isOver]: [number, Bytes | null, boolean] = [0, first, false];
   const more = async (): Promise<Bytes | null> => {
     for (;;) {
       const read = await connection.read();
@@ -157,7 +156,7 @@ function stream(turn: Turn, head: Head, body: Body, first: Bytes) {
       if (found.length > 0 || body.isWhole) return found;
     }
   };
-  const next = async () => {
+  const take = async () => {
     if (piece === null || piece.length === 0) {
       patience.wait(idleMs, "did not go on with its answer");
       piece = await more();
@@ -170,15 +169,15 @@ function stream(turn: Turn, head: Head, body: Body, first: Bytes) {
     return piece;
   };
   patience.wait(idleMs, "was not read on");
-  return new ReadableStream<Uint8Array>({
-    async pull(controller) {
+  return {
+    async next() {
+      if (isOver) return null;
       try {
-        const found = await next();
+        const found = await take();
         piece = null;
-        const isOver = found === null || body.isWhole;
+        isOver = found === null || body.isWhole;
         if (isOver) finish(turn, body.isWhole && !body.hasSurplus ? head.keepMs : 0);
-        if (found !== null && found.length > 0) controller.enqueue(found);
-        if (isOver) controller.close();
+        return found === null || found.length === 0 ? null : found;
       } catch (cause) {
         const reason = patience.isOver ? patience.reason : cause;
         finish(turn, 0);
@@ -186,7 +185,7 @@ function stream(turn: Turn, head: Head, body: Body, first: Bytes) {
       }
     },
     cancel: () => finish(turn, 0),
-  }, { highWaterMark: 0 });
+  };
 }
 
 /**

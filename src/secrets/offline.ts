@@ -18,6 +18,7 @@ export function offline(database: Database, keyring: Keyring): Services {
     cache: cache({ redis: null, epochsOf: () => Promise.resolve({}), now: Date.now }),
     limiter: limiter({ redis: null, now: Date.now }),
     outbound: refuse,
+    answering: refuse,
     mailer: refuse,
     resolveTxt: refuse,
     tokens: { sign: refuse, read: () => Promise.resolve(null), jwks: { keys: [] } },

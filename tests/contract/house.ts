@@ -5,7 +5,7 @@ import { appRouter } from "../../routers/mod.ts";
 import { permissions } from "../../src/access/permissions.ts";
 import { asSystem, type Grants, type Principal, type Reach } from "../../src/context.ts";
 import type { Limit } from "../../src/limits/limiter.ts";
-import type { Outbound } from "../../src/outbound.ts";
+import type { Answering, Outbound } from "../../src/outbound.ts";
 import { at } from "../../src/secrets/places.ts";
 import { ROOT_TENANT } from "../../src/topics.ts";
 import * as tenants from "../../src/identity/tenants.ts";
@@ -53,6 +53,7 @@ export async function house() {
       agrees: () => true,
     },
     outbound: farSide(asked),
+    answering: plainly(farSide(asked)),
   });
   const all = await tables(superuser);
   const side = async (parent: string, name: string): Promise<Side> => {
@@ -101,6 +102,13 @@ const farSide = (asked: Asked[]): Outbound => (url, { headers } = {}) => {
     choices: [{ index: 0, message: { role: "assistant", content: `Heard at ${url}` } }],
     usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
   }));
+};
+
+/** The same for who wants no Response. */
+const plainly = (call: Outbound): Answering => async (url, init) => {
+  const response = await call(url, init);
+  const body = new Uint8Array(await response.arrayBuffer());
+  return { status: response.status, headers: [...response.headers], body };
 };
 
 /** A platform of the catalogue, made by the operator, active. */

@@ -132,6 +132,25 @@ const asked = (n: number, place: number) => ({
 
 const used = (n: number) => ({ tenant: id(1 + n % TENANTS), id: id(n), at: new Date() });
 
+type Several = <T>(count: number, of: (n: number, place: number) => T) => string;
+const keyCalls = (several: Several): [string, number, Call, number][] => [
+  [
+    "fifty keys by their ids",
+    200,
+    (sql) =>
+      sql`select w.id as wanted, k.* from jsonb_array_elements_text(${
+        several(50, id)
+      }::text::jsonb) w (id) cross join lateral api_key_by_id(w.id::uuid) k`,
+    50,
+  ],
+  [
+    "fifty keys are used",
+    100,
+    (sql) => sql`select api_keys_used(${several(50, used)}::text::jsonb)`,
+    1,
+  ],
+];
+
 Deno.test("what chat asks for a request reads a handful of rows", async () => {
   const sql = connect(home.url, { max: 1 });
   const leases = await home.admin("select tenant_id, id from quota_leases limit 1000");
@@ -150,7 +169,7 @@ Deno.test("what chat asks for a request reads a handful of rows", async () => {
     streamed: false,
   });
   let next = 1;
-  const several = <T>(count: number, of: (n: number, place: number) => T) =>
+  const several: Several = (count, of) =>
     JSON.stringify(Array.from({ length: count }, (_, place) => of(next++, place)));
   /** Each with how many rows of one table it may read. */
   const calls: [string, number, Call, number][] = [
@@ -177,21 +196,7 @@ Deno.test("what chat asks for a request reads a handful of rows", async () => {
     ["chats to work off", 2, (sql) => sql`select * from chats_due(100, '{}')`, 0],
     ["a channel by its id", 2, (sql) => sql`select * from channel_by_id(${id(7)})`, 1],
     ["a key by its id", 4, (sql) => sql`select * from api_key_by_id(${id(7)})`, 1],
-    [
-      "fifty keys by their ids",
-      200,
-      (sql) =>
-        sql`select w.id as wanted, k.* from jsonb_array_elements_text(${
-          several(50, id)
-        }::text::jsonb) w (id) cross join lateral api_key_by_id(w.id::uuid) k`,
-      50,
-    ],
-    [
-      "fifty keys are used",
-      100,
-      (sql) => sql`select api_keys_used(${several(50, used)}::text::jsonb)`,
-      1,
-    ],
+    ...keyCalls(several),
     ["the sweep, with nothing to sweep", 2, (sql) => sql`select sweep_expired(1000)`, 1],
   ];
   const told: string[] = [];

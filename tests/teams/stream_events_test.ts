@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import fc from "fast-check";
+import type { Pieces } from "../../src/outbound.ts";
+import type { Bytes } from "../../src/outbound/heads.ts";
 import {
   deltasOf,
   MOST_OF_AN_EVENT,
@@ -16,22 +18,21 @@ const DONE = "data: [DONE]\n\n";
 const chunk = (content: string) => `data: ${JSON.stringify({ choices: [{ delta: { content } }] })}`;
 
 /** An upstream that sends these; `left` says where it was cancelled. */
-function upstreamOf(pieces: Iterable<Uint8Array>) {
+function upstreamOf(pieces: Iterable<Bytes>) {
   const iterator = pieces[Symbol.iterator]();
   const it = { left: false, sent: 0 };
-  const stream = new ReadableStream<Uint8Array>({
-    pull(controller) {
+  const stream: Pieces = {
+    next: () => {
       const { done, value } = iterator.next();
-      if (done) return controller.close();
-      it.sent += value.byteLength;
-      controller.enqueue(value);
+      if (!done) it.sent += value.byteLength;
+      return Promise.resolve(done ? null : value);
     },
-    cancel: () => void (it.left = true),
-  }, { highWaterMark: 0 });
+    cancel: () => it.left = true,
+  };
   return { it, stream };
 }
 
-const tap = (stream: ReadableStream<Uint8Array>, ended = (_: StreamEnd) => {}) =>
+const tap = (stream: Pieces, ended = (_: StreamEnd) => {}) =>
   tapped(stream, {
     wantsUsage: true,
     ended,
@@ -42,7 +43,7 @@ const tap = (stream: ReadableStream<Uint8Array>, ended = (_: StreamEnd) => {}) =
     clean: (text) => text.replaceAll("sk-secret", "…").replaceAll("far.example", "…"),
   });
 
-async function cameThrough(pieces: Iterable<Uint8Array>) {
+async function cameThrough(pieces: Iterable<Bytes>) {
   const { it, stream } = upstreamOf(pieces);
   const ends: StreamEnd[] = [];
   const came = await Array.fromAsync(tap(stream, (end) => void ends.push(end)));
@@ -52,12 +53,16 @@ async function cameThrough(pieces: Iterable<Uint8Array>) {
   return { came, text, end: ends[0], upstream: it };
 }
 
-function* cutUp(whole: Uint8Array, sizes: readonly number[]) {
+function* cutUp(whole: Bytes, sizes: readonly number[]) {
   for (let at = 0, turn = 0; at < whole.length; turn++) {
     const size = sizes[turn % sizes.length] ?? 1;
     yield whole.slice(at, at + size);
     at += size;
   }
+}
+
+async function* whatIs(next: Pieces["next"]) {
+  for (let piece = await next(); piece; piece = await next()) yield piece;
 }
 
 const KB = 1_024;
@@ -88,9 +93,9 @@ async function lookedThrough(work: () => Promise<unknown>): Promise<number> {
 }
 
 Deno.test("an event in many pieces is looked through once, however long it is", async () => {
-  const readers: Record<string, (stream: ReadableStream<Uint8Array>) => AsyncIterable<unknown>> = {
+  const readers: Record<string, (stream: Pieces) => AsyncIterable<unknown>> = {
     tapped: (stream) => tap(stream),
-    deltasOf,
+    deltasOf: ({ next }) => deltasOf(ReadableStream.from(whatIs(next))),
   };
   for (const [name, reader] of Object.entries(readers)) {
     const letters = await lookedThrough(async () => {
@@ -161,9 +166,9 @@ Deno.test("any events in any pieces go on as soon as they are whole, as they cam
 Deno.test("what is whole events and nothing else goes on as the very bytes that came", async () => {
   const [one, two] = [bytes(`${chunk("Grüße")}\n\n`), bytes(`${chunk("x")}\r\n\r\n: y\n\n`)];
   const half = bytes("é: z\n\n");
-  const pieces: Uint8Array[] = [one, two, half.slice(0, 1), half.slice(1), one, bytes(DONE)];
+  const pieces: Bytes[] = [one, two, half.slice(0, 1), half.slice(1), one, bytes(DONE)];
   const { came, text } = await cameThrough(pieces);
-  assert.deepEqual(came.map((it) => pieces.indexOf(it)), [0, 1, -1, 0, 5]);
+  assert.deepEqual(came.map((it) => pieces.findIndex((piece) => piece === it)), [0, 1, -1, 0, 5]);
   assert.equal(text, new TextDecoder().decode(Buffer.concat(pieces)));
 });
 

@@ -3,6 +3,7 @@
  * for byte. Looked at on the way are the usage, which is kept back where nobody asked for it, and the
  * end, which is always said: an error in OpenAI's shape where it broke, then `[DONE]`.
  */
+import type { Pieces } from "../../outbound.ts";
 import { waitFor } from "../../waits.ts";
 import { type ToldError, toldError } from "./upstream_errors.ts";
 import { type Said, saidIn, type Usage, usageOf } from "./usages.ts";
@@ -89,7 +90,7 @@ export const brokenEvent = (requestId: string) =>
 /** The first choice's text as it comes, of a stream as the client gets it. */
 export async function* deltasOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   const reader = body.getReader();
-  const events = wholeEvents(reader);
+  const events = wholeEvents(async () => (await reader.read()).value ?? null);
   try {
     for (let it = await events.next(); it; it = await events.next()) {
       for (const event of eventsOf(it.text)) {
@@ -146,7 +147,7 @@ function saidSoFar({ kept }: Seen): Said {
 }
 
 /** Reads events, as many as are whole at a time; what has no end yet is not looked at again. */
-function wholeEvents(reader: ReadableStreamDefaultReader<Uint8Array>) {
+function wholeEvents(read: () => Promise<Uint8Array | null>) {
   const decoder = new TextDecoder();
   let pieces: string[] = [];
   let length = 0;
@@ -169,8 +170,8 @@ function wholeEvents(reader: ReadableStreamDefaultReader<Uint8Array>) {
     /** `same`: their bytes as they came, where those are nothing else. Null: there are no more. */
     async next(): Promise<{ text: string; same: Uint8Array | null } | null> {
       for (;;) {
-        const { done, value } = await reader.read();
-        if (done) return null;
+        const value = await read();
+        if (value === null) return null;
         const piece = decoder.decode(value, { stream: true });
         const until = wholeUntil(tail + piece) - tail.length;
         const wasEven = isEven;
@@ -193,25 +194,22 @@ function wholeEvents(reader: ReadableStreamDefaultReader<Uint8Array>) {
 const LAST_WORDS_MS = 1_000;
 
 /** Lets the upstream end its answer, so that its connection is kept; not for long. */
-async function seeOut(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
-  const leave = () => reader.cancel().catch(() => {});
+async function seeOut({ next, cancel: leave }: Pieces): Promise<void> {
   const callOff = waitFor(LAST_WORDS_MS, leave);
-  await reader.read().catch(() => {});
+  await next().catch(() => {});
   callOff();
-  await leave();
+  leave();
 }
 
 /** The stream as the client gets it. Cancelling it ends the upstream's. */
-export function tapped(upstream: ReadableStream<Uint8Array>, o: Options) {
-  const reader = upstream.getReader();
-  const events = wholeEvents(reader);
+export function tapped(upstream: Pieces, o: Options) {
+  const events = wholeEvents(upstream.next);
   const seen: Seen = { usage: null, isDone: false, isFailed: false, kept: "" };
   let [hasBegun, hasEnded, isCancelled] = [false, false, false];
 
-  const leave = () => reader.cancel().catch(() => {});
   const stopped = () => {
     end(o.hasLeft() ? "aborted" : "cut");
-    void leave();
+    upstream.cancel();
   };
 
   function end(how: StreamEnd["how"]) {
@@ -256,12 +254,12 @@ export function tapped(upstream: ReadableStream<Uint8Array>, o: Options) {
       if (last !== "") controller.enqueue(encoder.encode(last));
       end(seen.isFailed ? "cut" : "whole"); // Clients wait for the end and not for `[DONE]` alone.
       controller.close();
-      await seeOut(reader);
+      await seeOut(upstream);
     },
-    async cancel() {
+    cancel() {
       isCancelled = true;
       end("aborted");
-      await leave();
+      upstream.cancel();
     },
   }, { highWaterMark: 1 }); // What comes first is at hand when it is asked for.
 }

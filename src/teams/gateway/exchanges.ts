@@ -2,6 +2,7 @@
 import type { Database } from "../../../db/client.ts";
 import type { Services, TenantCtx } from "../../context.ts";
 import { Fault } from "../../errors.ts";
+import { bytesOf, headerOf, type Pieces, piecesOf } from "../../outbound.ts";
 import { waitFor } from "../../waits.ts";
 import { admit, type Lease, type Outcome, type Quota, settle, settled } from "../admission.ts";
 import type { Effective } from "../effective.ts";
@@ -11,6 +12,7 @@ import { type Route, routesOf } from "./routes.ts";
 import {
   type Called,
   callUpstreams,
+  isOk,
   LATE,
   NO_ANSWER,
   type Progress,
@@ -180,19 +182,20 @@ export async function exchange(
   coursesOf(ctx).add(course);
   try {
     const called = await calling;
-    const { response, route } = called;
+    const { answer, route } = called;
     const base = {
       quota: lease.quota,
       model: route.model,
-      status: response.status,
-      contentType: response.headers.get("content-type") ?? "application/json",
-      retryAfter: response.headers.get("retry-after"),
+      status: answer.status,
+      contentType: headerOf(answer, "content-type") ?? "application/json",
+      retryAfter: headerOf(answer, "retry-after"),
       ended: course.ended.promise,
     };
-    const isStream = request.isStreamed && response.ok &&
+    const isStream = request.isStreamed && isOk(answer) &&
       base.contentType.startsWith("text/event-stream");
-    if (isStream && response.body) {
-      return { ...base, body: streamed(course, response.body, called, request.wantsUsage) };
+    if (isStream && answer.body) {
+      const body = streamed(course, piecesOf(answer.body), called, request.wantsUsage);
+      return { ...base, body };
     }
     return { ...base, body: await whole(course, called) };
   } catch (error) {
@@ -241,15 +244,14 @@ const isObject = (value: unknown): value is object => typeof value === "object" 
 /** What an upstream used that refused: it says so with its status. */
 const unused: Usage = { inputTokens: 0, outputTokens: 0 };
 
-async function whole(course: Course, { response, route, attempts, clean }: Called) {
-  const { ok, status } = response;
+async function whole(course: Course, { answer, route, attempts, clean }: Called) {
+  const { status } = answer;
+  const ok = isOk(answer);
   const refuse = (message: string) =>
     new UpstreamFailed("ProviderError", message, route, attempts, ok ? status : null);
-  const bytes = new Uint8Array(
-    await response.arrayBuffer().catch(() => {
-      throw refuse("The model broke off its answer");
-    }),
-  );
+  const bytes = await bytesOf(answer.body).catch(() => {
+    throw refuse("The model broke off its answer");
+  });
   course.firstByteMs = performance.now() - course.beganAt;
   const value = parsed(bytes);
   // Some say with a 200 that they failed.
@@ -278,7 +280,7 @@ function parsed(bytes: Uint8Array): unknown {
 
 function streamed(
   course: Course,
-  body: ReadableStream<Uint8Array>,
+  body: Pieces,
   called: Called,
   wantsUsage: boolean,
 ) {

@@ -1,14 +1,14 @@
 /** Asks upstreams in turn until one answers: tries again after a pause, then what may stand in for it. */
 import type { TenantCtx } from "../../context.ts";
 import { Fault } from "../../errors.ts";
-import { Refused } from "../../outbound.ts";
+import { type Answer, headerOf, Refused } from "../../outbound.ts";
 import type { Quota } from "../admission.ts";
 import { type ChatRequest, textFor } from "./requests.ts";
 import { keyOf, type Route } from "./routes.ts";
 
 export type Called = {
   route: Route;
-  response: Response;
+  answer: Answer;
   attempts: number;
   /** An error's text without what lies between us and the upstream: its key, its address. */
   clean: (text: string) => string;
@@ -41,10 +41,12 @@ export const isTheirs = (status: number) => [400, 413, 422].includes(status);
 /** It may go better in a moment. */
 const isPassing = (status: number) => status === 408 || status === 429 || status >= 500;
 
+export const isOk = ({ status }: Pick<Answer, "status">) => status >= 200 && status < 300;
+
 /** A model's answer and not, say, a proxy's page. */
-function isAnswer({ ok, headers }: Response): boolean {
-  const type = headers.get("content-type");
-  return ok &&
+function isGood(answer: Answer): boolean {
+  const type = headerOf(answer, "content-type");
+  return isOk(answer) &&
     (type === null || /^(application\/([\w.-]+\+)?json|text\/event-stream)\b/i.test(type));
 }
 
@@ -64,7 +66,7 @@ async function send(
 ) {
   const { upstream } = route;
   const key = await keyOf(ctx, upstream);
-  return await ctx.outbound(upstream.baseUrl + paths[request.endpoint], {
+  return await ctx.answering(upstream.baseUrl + paths[request.endpoint], {
     method: "POST",
     headers: {
       "content-type": "application/json",
@@ -75,7 +77,6 @@ async function send(
     body: encoder.encode(textFor(request, route)),
     signal,
     after,
-    keepAlive: true,
     timeoutMs: upstream.timeoutMs,
     idleMs: upstream.idleMs,
     maxBytes: MAX_ANSWER_BYTES,
@@ -83,8 +84,8 @@ async function send(
 }
 
 /** Full jitter, and as long as the upstream asks for if that is bearable. Null: longer than anybody waits. */
-function pauseMs(response: Response | null, tries: number): number | null {
-  const asked = Number(response?.headers.get("retry-after") ?? NaN) * 1_000;
+function pauseMs(answer: Answer | null, tries: number): number | null {
+  const asked = Number((answer && headerOf(answer, "retry-after")) ?? NaN) * 1_000;
   if (asked > LONGEST_PAUSE_MS) return null;
   return Math.max(asked || 0, Math.random() * FIRST_PAUSE_MS * 2 ** tries);
 }
@@ -110,7 +111,10 @@ async function cleaning(ctx: TenantCtx, { upstream }: Route) {
   };
 }
 
-type Tried = { response: Response } | { refused: Refused };
+/** Whoever does not read an answer's body says so, or its connection is held for it. */
+const leave = ({ body }: Answer) => body !== null && "next" in body && body.cancel();
+
+type Tried = { answer: Answer } | { refused: Refused };
 
 async function attempt(
   ctx: TenantCtx,
@@ -121,7 +125,7 @@ async function attempt(
   const { signal } = within;
   signal.throwIfAborted();
   try {
-    return { response: await send(ctx, request, route, within) };
+    return { answer: await send(ctx, request, route, within) };
   } catch (error) {
     if (!(error instanceof Refused) || signal.aborted) throw error;
     return { refused: error };
@@ -144,18 +148,18 @@ export async function callUpstreams(
     for (let tries = 1; tries <= route.upstream.maxAttempts; tries++) {
       attempts++;
       Object.assign(within.progress, { route, attempts });
-      if (last && "response" in last.tried) await last.tried.response.body?.cancel();
+      if (last && "answer" in last.tried) leave(last.tried.answer);
       const tried = await attempt(ctx, request, route, within);
       last = { route, tried };
-      const response = "response" in tried ? tried.response : null;
-      if (response && (isAnswer(response) || isTheirs(response.status))) {
-        return { route, response, attempts, clean: await cleaning(ctx, route) };
+      const answer = "answer" in tried ? tried.answer : null;
+      if (answer && (isGood(answer) || isTheirs(answer.status))) {
+        return { route, answer, attempts, clean: await cleaning(ctx, route) };
       }
-      const isHopeless = response
-        ? !response.ok && !isPassing(response.status)
+      const isHopeless = answer
+        ? !isOk(answer) && !isPassing(answer.status)
         : "refused" in tried && tried.refused.reason !== "unreachable";
       if (isHopeless || tries === route.upstream.maxAttempts) break;
-      const ms = pauseMs(response, tries);
+      const ms = pauseMs(answer, tries);
       if (ms === null) break;
       await paused(ms, within.signal);
     }
@@ -165,11 +169,11 @@ export async function callUpstreams(
 
 /** What it came to where nobody gave a good answer. Throws UpstreamFailed where there was none at all. */
 async function lastOf(ctx: TenantCtx, route: Route, tried: Tried | null, attempts: number) {
-  if (tried && "response" in tried) {
-    const { response } = tried;
-    if (!response.ok) return { route, response, attempts, clean: await cleaning(ctx, route) };
-    await response.body?.cancel();
-    const { status } = response;
+  if (tried && "answer" in tried) {
+    const { answer } = tried;
+    if (!isOk(answer)) return { route, answer, attempts, clean: await cleaning(ctx, route) };
+    leave(answer);
+    const { status } = answer;
     throw new UpstreamFailed("ProviderError", NO_ANSWER, route, attempts, status);
   }
   const isLate = tried?.refused.reason === "timeout";
