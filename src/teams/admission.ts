@@ -6,6 +6,7 @@
 import { sql } from "drizzle-orm";
 import { LRUCache } from "lru-cache";
 import { v7 } from "uuid";
+import { z } from "zod";
 import type { Database } from "../../db/client.ts";
 import type { endpoints, outcomes, usageSources } from "../../db/schema/teams.ts";
 import { type Batcher, batcher, LATER_MS } from "../batches.ts";
@@ -69,11 +70,32 @@ export class QuotaExceeded extends Fault {
 type Row = Record<string, unknown>;
 type Settling = { tenantId: string; lease: string; settlement: Settlement };
 /** A tenant's day and month, as the database said and reads it. */
-type Calendar = { told: unknown; atMs: number };
+const Told = z.object({
+  day_on: z.string(),
+  month_on: z.string(),
+  day_ends: z.string(),
+  month_ends: z.string(),
+});
+type Told = z.infer<typeof Told>;
+type Calendar = { told: Told; atMs: number };
+type Item = {
+  tenant: string;
+  team: string;
+  key: string | null;
+  lease: string;
+  session: string | null;
+  user: string | null;
+  endpoint: Endpoint;
+  model: string;
+  tokens: number;
+  request: string;
+  seconds: number;
+  calendar: Told | null;
+};
 /** What was left of a team's quotas at that moment. */
 type Left = { quota: Quota; atMs: number };
 type Desk = {
-  admit: Batcher<Row, Row>;
+  admit: Batcher<Item, Row>;
   calendars: LRUCache<string, Calendar>;
   left: LRUCache<string, Left>;
   settle: Batcher<Settling, true>;
@@ -93,7 +115,15 @@ const MOST = 200;
 function deskOf({ database }: Pick<Services, "database">): Desk {
   const known = desks.get(database);
   if (known) return known;
-  const admit = batcher<Row, Row>(async (items, isPart) => {
+  const admit = batcher<Item, Row>(async (items, isPart) => {
+    const [lone] = items;
+    if (lone?.calendar && items.length === 1) {
+      const { calendar } = lone;
+      return await database.query(
+        (again) => alone(lone, calendar, again || isPart),
+        "chat_admit_one",
+      );
+    }
     const asked = JSON.stringify(items.map((item, place) => ({ ...item, place })));
     const rows = await database.query(
       (again) => sql`select * from chat_admit(${asked}::jsonb, ${again || isPart})`,
@@ -113,6 +143,12 @@ function deskOf({ database }: Pick<Services, "database">): Desk {
   desks.set(database, desk);
   return desk;
 }
+
+const alone = (it: Item, day: Told, again: boolean) =>
+  sql`select * from chat_admit_one(${it.tenant}::uuid, ${it.team}::uuid, ${it.key}::uuid,
+    ${it.lease}::uuid, ${it.session}::uuid, ${it.user}, ${it.endpoint}, ${it.model}, ${it.tokens}::integer,
+    ${it.request}, ${it.seconds}::integer, ${again}::boolean, ${day.day_on}::date, ${day.month_on}::date,
+    ${day.day_ends}::timestamptz, ${day.month_ends}::timestamptz)`;
 
 const wholeMs = (ms: number | null) => ms === null ? null : Math.round(ms);
 const rowOf = ({ tenantId, lease, settlement: s }: Settling): Row => ({
@@ -179,7 +215,7 @@ export async function admit(ctx: TenantCtx, asked: Asked): Promise<Lease> {
     seconds: asked.leaseSeconds,
     calendar: isFresh ? known.told : null,
   });
-  if (row.calendar) calendars.set(ctx.tenantId, { told: row.calendar, atMs: nowMs });
+  if (row.calendar) calendars.set(ctx.tenantId, { told: Told.parse(row.calendar), atMs: nowMs });
   const { verdict } = row;
   if (verdict === "admitted" || verdict === "day" || verdict === "month") {
     const quota = quotaOf(row);

@@ -5,7 +5,7 @@ import { v7 } from "uuid";
 import type { Database } from "../../db/client.ts";
 import { settleExpired } from "../../src/teams/admission.ts";
 import type { House } from "../db/house.ts";
-import { type Lease, models, type Oracle, settlementOf } from "./quota_oracle.ts";
+import { dayIn, type Lease, models, type Oracle, settlementOf } from "./quota_oracle.ts";
 
 export const TEAMS = 3;
 const zones = [
@@ -100,6 +100,15 @@ export type Answer = { lease: Lease; isAgain: boolean; said: Record<string, unkn
 /** What was done to leases that were there before. */
 export type Done = { answers: Answer[]; settled: Set<string>; isSwept: boolean };
 
+/** So many come one after the other, and name their day. */
+const FEW = 3;
+
+const alone = (it: Record<string, unknown>, day: string, isAgain: boolean) =>
+  sql`select ${it.place}::integer as place, a.* from chat_admit_one(${it.tenant}::uuid, ${it.team}::uuid,
+    ${it.key}::uuid, ${it.lease}::uuid, null, ${it.user}, ${it.endpoint}, ${it.model},
+    ${it.tokens}::integer, ${it.request}, ${it.seconds}::integer, ${isAgain}, ${day}::date,
+    ${`${day.slice(0, 7)}-01`}::date, 'infinity', 'infinity') a`;
+
 async function admit(stage: Stage, database: Database, leases: Lease[], isAgain: boolean) {
   const { oracle, tenantIds } = stage;
   const items = leases.map((lease, place) => ({
@@ -116,8 +125,17 @@ async function admit(stage: Stage, database: Database, leases: Lease[], isAgain:
     request: "request-of-a-schedule",
     seconds: 3_600,
   }));
-  const asked = JSON.stringify(items);
-  const rows = await database.query(sql`select * from chat_admit(${asked}::jsonb, ${isAgain})`);
+  const rows: Record<string, unknown>[] = [];
+  if (items.length <= FEW) {
+    for (const [place, it] of items.entries()) {
+      const tenant = oracle.teams[leases[place]?.team ?? 0]?.tenant ?? 0;
+      const day = dayIn(oracle.zones[tenant] ?? "UTC", oracle.now);
+      rows.push(...await database.query(alone(it, day, isAgain)));
+    }
+  } else {
+    const asked = JSON.stringify(items);
+    rows.push(...await database.query(sql`select * from chat_admit(${asked}::jsonb, ${isAgain})`));
+  }
   return leases.map((lease, place): Answer => ({
     lease,
     isAgain,
