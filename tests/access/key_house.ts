@@ -16,11 +16,12 @@ export async function keyHouse() {
   /** A fresh process over the same database, whose queries are counted and can be held up. */
   function process() {
     const { database } = h.w.process;
-    const count = { queries: 0, writes: 0, epochs: 0 };
+    const count = { queries: 0, read: 0, writes: 0, epochs: 0 };
     const gate: { hold: Promise<void> | null; error: Error | null } = { hold: null, error: null };
-    const gated: Database["query"] = async (statement, name) => {
+    const gated = async (...[statement, name]: Parameters<Database["query"]>) => {
       const { hold, error } = gate;
       const rows = await database.query(statement, name);
+      if (name === "api_keys_by_id") count.read++;
       await hold;
       if (error) throw error;
       return rows;
