@@ -22,6 +22,36 @@ export function valueOf(value: unknown): string | null {
   throw new TypeError("A named statement takes texts, numbers, booleans and nulls");
 }
 
+const encoder = new TextEncoder();
+
+/**
+ * Bind, Execute and Sync of what is parsed already, all values and columns as texts (PostgreSQL, 55.7),
+ * in one piece: the driver puts them together from a buffer each.
+ */
+function execution({ name, values }: Named): Uint8Array<ArrayBuffer> {
+  const letters = values.reduce((sum, value) => sum + (value?.length ?? 0), name.length);
+  const bytes = new Uint8Array(32 + 4 * values.length + 3 * letters);
+  const view = new DataView(bytes.buffer);
+  const put = (text: string, at: number) => encoder.encodeInto(text, bytes.subarray(at)).written;
+  bytes[0] = 66; // B, of the unnamed portal.
+  let at = 6;
+  at += put(name, at) + 3; // Its end, and no formats: everything is text.
+  view.setInt16(at, values.length);
+  at += 2;
+  for (const value of values) {
+    const length = value === null ? -1 : put(value, at + 4);
+    view.setInt32(at, length);
+    at += 4 + Math.max(0, length);
+  }
+  at += 2; // No formats of columns either.
+  view.setInt32(1, at - 1);
+  bytes[at] = 69; // E, of the same portal, for all its rows.
+  view.setInt32(at + 1, 9);
+  bytes[at + 10] = 83; // S
+  view.setInt32(at + 11, 4);
+  return bytes.subarray(0, at + 15);
+}
+
 /**
  * One execution, in the shape that the driver lets others bring (pg's Submittable, as pg-cursor is one).
  * PostgreSQL, 54.2.3: Parse and Describe once, then Bind, Execute and Sync.
@@ -47,13 +77,12 @@ class NamedQuery {
     const known = described.get(connection)?.get(name);
     this.#connection = connection;
     this.#columns = known ?? [];
+    if (known) return void connection.stream.write(execution(this.#named));
     connection.stream.cork?.();
-    if (!known) {
-      connection.close({ type: "S", name }, true); // What failed before may have left it there.
-      connection.parse({ name, text, types: [] }, true);
-    }
+    connection.close({ type: "S", name }, true); // What failed before may have left it there.
+    connection.parse({ name, text, types: [] }, true);
     connection.bind({ statement: name, values: [...values] }, true);
-    if (!known) connection.describe({ type: "P", name: "" }, true);
+    connection.describe({ type: "P", name: "" }, true);
     connection.execute(null, true);
     connection.sync();
     connection.stream.uncork?.();

@@ -86,14 +86,18 @@ function written(at: Date): string {
 
 /** What is left of the team's quotas; nothing of one that has no end. */
 export function quotaHeaders({ day, month }: Quota): Record<string, string> {
-  const headers: Record<string, string> = {};
-  for (const [name, { limit, remaining, endsAt }] of Object.entries({ day, month })) {
-    if (limit === null) continue;
-    headers[`x-quota-limit-${name}`] = String(limit);
-    headers[`x-quota-remaining-${name}`] = String(remaining);
-    headers[`x-quota-reset-${name}`] = written(endsAt);
-  }
-  return headers;
+  return {
+    ...day.limit !== null && {
+      "x-quota-limit-day": String(day.limit),
+      "x-quota-remaining-day": String(day.remaining),
+      "x-quota-reset-day": written(day.endsAt),
+    },
+    ...month.limit !== null && {
+      "x-quota-limit-month": String(month.limit),
+      "x-quota-remaining-month": String(month.remaining),
+      "x-quota-reset-month": written(month.endsAt),
+    },
+  };
 }
 
 /** The team's rate, as the house says it and as OpenAI does. */

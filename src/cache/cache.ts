@@ -68,6 +68,7 @@ export type CacheOptions = {
 };
 
 type Held = { value: unknown; expiresAtMs: number };
+type Wanted = { place: Place; epoch: number; fill: () => Promise<unknown> };
 type Flight = { value: Promise<unknown>; startedAtMs: number };
 
 const JOIN_MS = 10_000;
@@ -104,8 +105,9 @@ export function cache(o: CacheOptions): Cache {
     return entry;
   }
 
-  async function load(key: string, fill: () => Promise<unknown>): Promise<unknown> {
-    const text = await shared.take(key);
+  async function load(key: string, { place, epoch, fill }: Wanted): Promise<unknown> {
+    const sharedKey = keyOf(build, place, epoch);
+    const text = await shared.take(sharedKey);
     const found = text === null ? null : hold(key, text);
     if (found) {
       count.sharedHits++;
@@ -121,12 +123,12 @@ export function cache(o: CacheOptions): Cache {
       return value;
     }
     // Not waited for: nobody's answer depends on it.
-    void shared.put(key, fresh);
+    void shared.put(sharedKey, fresh);
     return entry.value;
   }
 
-  function fly(key: string, fill: () => Promise<unknown>): Promise<unknown> {
-    const flight = { value: load(key, fill), startedAtMs: now() };
+  function fly(key: string, wanted: Wanted): Promise<unknown> {
+    const flight = { value: load(key, wanted), startedAtMs: now() };
     flights.set(key, flight);
     const landed = () => {
       if (flights.get(key) === flight) flights.delete(key);
@@ -138,7 +140,8 @@ export function cache(o: CacheOptions): Cache {
     return flight.value;
   }
 
-  function at(key: string, fill: () => Promise<unknown>): unknown {
+  function at(wanted: Wanted): unknown {
+    const key = nearKeyOf(wanted);
     const entry = held.get(key);
     if (entry && entry.expiresAtMs > now()) {
       count.hits++;
@@ -146,7 +149,7 @@ export function cache(o: CacheOptions): Cache {
     }
     const flight = flights.get(key);
     // A fill that hangs holds up those who came with it, not those who come later.
-    if (!flight || now() - flight.startedAtMs >= JOIN_MS) return fly(key, fill);
+    if (!flight || now() - flight.startedAtMs >= JOIN_MS) return fly(key, wanted);
     count.joined++;
     return flight.value;
   }
@@ -154,9 +157,8 @@ export function cache(o: CacheOptions): Cache {
   return {
     async get<T>(place: Place, fill: () => Promise<T>): Promise<T> {
       const epoch = known.at(place.tenantId, place.topic);
-      const key = keyOf(build, place, typeof epoch === "number" ? epoch : await epoch);
       // One topic and key is filled by one verb, so the key names the shape.
-      return await at(key, fill) as T;
+      return await at({ place, epoch: typeof epoch === "number" ? epoch : await epoch, fill }) as T;
     },
     moved: (tenantId) => known.forget(tenantId),
     movedAnywhere: () => known.forgetAll(),
@@ -169,6 +171,10 @@ export function cache(o: CacheOptions): Cache {
     }),
   };
 }
+
+/** One text for one place as well, for this process alone: it is made for every look. */
+const nearKeyOf = ({ place: { tenantId, topic, key }, epoch }: Wanted) =>
+  `${tenantId.length}:${tenantId}${topic.length}:${topic}${epoch}:${key}`;
 
 /** One text for one place: JSON quotes each part and gives even a lone surrogate its own escape. */
 export const keyOf = (build: string, { tenantId, topic, key }: Place, epoch: number): string =>

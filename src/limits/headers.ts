@@ -1,4 +1,5 @@
 /** What an answer says about limits, in the fields clients understand. */
+import { LRUCache } from "lru-cache";
 import type { Limit, Verdict } from "./limiter.ts";
 
 export type Judged = { limit: Limit; verdict: Verdict };
@@ -18,16 +19,21 @@ export function limitHeaders(judged: readonly Judged[]): Record<string, string> 
   const limits = judged.map(({ limit, verdict }) =>
     `${quoted(limit.name)};r=${verdict.remaining};t=${verdict.resetSeconds}`
   );
+  const said = { "RateLimit-Policy": policies.join(", "), "RateLimit": limits.join(", ") };
   const refused = judged.filter(({ verdict }) => !verdict.allowed);
+  if (refused.length === 0) return said;
   const retrySeconds = Math.max(...refused.map(({ verdict }) => verdict.resetSeconds));
-  return {
-    "RateLimit-Policy": policies.join(", "),
-    "RateLimit": limits.join(", "),
-    ...refused.length > 0 ? { "Retry-After": `${retrySeconds}` } : {},
-  };
+  return { ...said, "Retry-After": `${retrySeconds}` };
 }
 
+/** There are few, each told again and again. */
+const names = new LRUCache<string, string>({ max: 100 });
+
 function quoted(name: string): string {
+  const known = names.get(name);
+  if (known !== undefined) return known;
   if (!/^[\x20-\x7e]+$/.test(name)) throw new TypeError("A limit's name is printable ASCII");
-  return `"${name.replace(/["\\]/g, "\\$&")}"`;
+  const text = `"${name.replace(/["\\]/g, "\\$&")}"`;
+  names.set(name, text);
+  return text;
 }

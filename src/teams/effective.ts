@@ -121,12 +121,19 @@ export function requireUsable(team: Overrides, config: PlatformConfig): void {
   );
 }
 
+/** What was resolved, with the rows it was resolved from. */
+const resolved = new WeakMap<Team, { config: PlatformConfig; effective: Effective }>();
+
 /** A team with what counts for it; from the cache when warm. */
 export async function effectiveOf(ctx: TenantCtx, teamId: string) {
   const team = await teamOf(ctx, { id: teamId });
   if (!team) throw notFound("team");
   const config = await configOf(ctx, team.platformType);
-  return { team, effective: resolve(team, team.platformName, config) };
+  const known = resolved.get(team);
+  if (known?.config === config) return { team, effective: known.effective };
+  const effective = resolve(team, team.platformName, config);
+  resolved.set(team, { config, effective });
+  return { team, effective };
 }
 
 export const Get = z.strictObject({

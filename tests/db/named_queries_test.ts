@@ -14,14 +14,14 @@ const ways: Record<string, () => Promise<{ database: Database; end(): Promise<vo
     const database = open(on.url, { poolSize: 3 });
     return await Promise.resolve({ database, end: database.close });
   },
-  neon: async () => {
+  neon: () => {
     const proxy = neonProxy(on.url);
     const database = open(on.url, { driver: "neon", webSocketProxy: proxy.address, poolSize: 3 });
     const end = async () => {
       await database.close();
       await proxy[Symbol.asyncDispose]();
     };
-    return { database, end };
+    return Promise.resolve({ database, end });
   },
 };
 
@@ -39,6 +39,19 @@ for (const [driver, start] of Object.entries(ways)) {
       const plain = await database.query(statement(n, word));
       assert.equal(plain.length, n);
       assert.deepEqual(await database.query(statement(n, word), "everything"), plain);
+    }
+    await end();
+  });
+
+  Deno.test(`${driver}: a named statement takes what is long, in any letters, and nothing at all`, async () => {
+    const { database, end } = await start();
+    const words = ["", "a", "ß€🙂".repeat(30_000), "\ud800", "x".repeat(1_000_000), "\t\n\\"];
+    for (const word of words) {
+      const [row] = await database.query(sql`select ${word}::text as word, ${null}::text`, "word");
+      assert.equal(row?.word, word.toWellFormed());
+    }
+    for (let turn = 0; turn < 3; turn++) {
+      assert.deepEqual(await database.query(sql`select 1 as one`, "one"), [{ one: 1 }]);
     }
     await end();
   });

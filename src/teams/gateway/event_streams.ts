@@ -55,9 +55,14 @@ function eventsOf(text: string): string[] {
   return events;
 }
 
-const dataOf = (event: string) =>
-  event.split(/\r?\n/).filter((line) => line.startsWith("data:"))
-    .map((line) => line.slice(line.charAt(5) === " " ? 6 : 5)).join("\n");
+function dataOf(event: string): string {
+  const data: string[] = [];
+  for (const line of event.split("\n")) {
+    if (!line.startsWith("data:")) continue;
+    data.push(line.slice(line.charAt(5) === " " ? 6 : 5, line.endsWith("\r") ? -1 : undefined));
+  }
+  return data.join("\n");
+}
 
 function parsed(text: string): unknown {
   try {

@@ -51,7 +51,8 @@ export function membersOf(text: string): Member[] {
   let at = skip(text, skip(text, 0) + 1);
   while (text.charCodeAt(at) === QUOTE) {
     const end = afterString(text, at);
-    const key = String(JSON.parse(text.slice(at, end)));
+    const quoted = text.slice(at, end);
+    const key = quoted.includes("\\") ? String(JSON.parse(quoted)) : quoted.slice(1, -1);
     const from = skip(text, skip(text, end) + 1);
     const to = afterValue(text, from);
     members.push({ key, start: at, from, to });
@@ -108,9 +109,10 @@ export function requireUnequivocal(members: readonly Member[], known: readonly s
   for (const { key } of members) {
     if (seen.has(key)) throw invalid(key.slice(0, 100), "Give it once");
     seen.add(key);
+    if (known.includes(key)) continue;
     // Upwards first: some readers take ſ for an s and the Kelvin sign for a k.
     const folded = key.toUpperCase().toLowerCase();
-    const meant = known.find((name) => name === folded && name !== key);
+    const meant = known.find((name) => name === folded);
     if (meant) throw invalid(key, `Write it ${meant}`);
   }
 }
