@@ -1,6 +1,7 @@
 -- Most requests come alone: their admission is asked for in typed words, which are read in a fraction of the time that
 -- JSON takes. What is rare, a day that has ended or a question that is asked again, goes the way of those that come
--- together. What either says of a team and its counters is said by one function.
+-- together. What either says of a team and its counters is said by one function. A value and no row is answered: a row
+-- of a function is put on a shelf before it is read.
 create function chat_verdict(is_active boolean, has_key boolean, key_holds boolean, day_left bigint, month_left bigint)
 returns text language sql immutable parallel safe as $$
   select case
@@ -14,25 +15,26 @@ $$;
 create function chat_admit_one(
   in_tenant uuid, of_team uuid, with_key uuid, lease uuid, in_session uuid, by_user text, to_endpoint text,
   for_model text, tokens integer, request text, seconds integer, again boolean, on_day date, on_month date,
-  inout day_ends timestamptz, inout month_ends timestamptz, out verdict text, out day_quota integer,
-  out day_left bigint, out month_quota integer, out month_left bigint, out calendar jsonb
-) language plpgsql volatile security definer set search_path = pg_catalog, public
+  day_ends timestamptz, month_ends timestamptz
+) returns json language plpgsql volatile security definer set search_path = pg_catalog, public
 set plan_cache_mode = force_generic_plan as $$
 declare
   month_used bigint;
   day_used bigint;
   is_active boolean;
   key_holds boolean;
+  day_quota integer;
+  month_quota integer;
+  day_left bigint;
+  month_left bigint;
+  verdict text;
 begin
   if again or coalesce(day_ends <= now(), true) then
-    select a.day_ends, a.month_ends, a.verdict, a.day_quota, a.day_left, a.month_quota, a.month_left, a.calendar
-    into day_ends, month_ends, verdict, day_quota, day_left, month_quota, month_left, calendar
-    from chat_admit(jsonb_build_array(jsonb_build_object(
+    return to_json(a) from chat_admit(jsonb_build_array(jsonb_build_object(
       'place', 0, 'tenant', in_tenant, 'team', of_team, 'key', with_key, 'lease', lease, 'session', in_session,
       'user', by_user, 'endpoint', to_endpoint, 'model', for_model, 'tokens', tokens, 'request', request,
       'seconds', seconds, 'calendar', jsonb_build_object(
         'day_on', on_day, 'month_on', on_month, 'day_ends', day_ends, 'month_ends', month_ends))), again) a;
-    return;
   end if;
   update quota_counters c set admitted = c.admitted + 1
   where c.tenant_id = in_tenant and c.team_id = of_team and c.period = 'month' and c.starts_on = on_month
@@ -67,6 +69,8 @@ begin
     perform quota_counted(in_tenant, of_team, 'month', on_month, -1, 0);
     perform quota_counted(in_tenant, of_team, 'day', on_day, -1, 0);
   end if;
+  return json_build_object('verdict', verdict, 'day_quota', day_quota, 'day_left', day_left,
+    'month_quota', month_quota, 'month_left', month_left, 'day_ends', day_ends, 'month_ends', month_ends);
 end $$;
 
 create or replace function chat_admit(asked jsonb, again boolean default false)

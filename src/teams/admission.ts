@@ -119,10 +119,11 @@ function deskOf({ database }: Pick<Services, "database">): Desk {
     const [lone] = items;
     if (lone?.calendar && items.length === 1) {
       const { calendar } = lone;
-      return await database.query(
+      const [row] = await database.query(
         (again) => alone(lone, calendar, again || isPart),
         "chat_admit_one",
       );
+      return [rowIn(row?.told)];
     }
     const asked = JSON.stringify(items.map((item, place) => ({ ...item, place })));
     const rows = await database.query(
@@ -144,11 +145,16 @@ function deskOf({ database }: Pick<Services, "database">): Desk {
   return desk;
 }
 
+function rowIn(told: unknown): Row {
+  if (typeof told !== "object" || told === null) throw new Error("No admission was told of");
+  return { ...told };
+}
+
 const alone = (it: Item, day: Told, again: boolean) =>
-  sql`select * from chat_admit_one(${it.tenant}::uuid, ${it.team}::uuid, ${it.key}::uuid,
+  sql`select chat_admit_one(${it.tenant}::uuid, ${it.team}::uuid, ${it.key}::uuid,
     ${it.lease}::uuid, ${it.session}::uuid, ${it.user}, ${it.endpoint}, ${it.model}, ${it.tokens}::integer,
     ${it.request}, ${it.seconds}::integer, ${again}::boolean, ${day.day_on}::date, ${day.month_on}::date,
-    ${day.day_ends}::timestamptz, ${day.month_ends}::timestamptz)`;
+    ${day.day_ends}::timestamptz, ${day.month_ends}::timestamptz) as told`;
 
 const wholeMs = (ms: number | null) => ms === null ? null : Math.round(ms);
 const rowOf = ({ tenantId, lease, settlement: s }: Settling): Row => ({

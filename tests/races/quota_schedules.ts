@@ -104,10 +104,10 @@ export type Done = { answers: Answer[]; settled: Set<string>; isSwept: boolean }
 const FEW = 3;
 
 const alone = (it: Record<string, unknown>, day: string, isAgain: boolean) =>
-  sql`select ${it.place}::integer as place, a.* from chat_admit_one(${it.tenant}::uuid, ${it.team}::uuid,
+  sql`select chat_admit_one(${it.tenant}::uuid, ${it.team}::uuid,
     ${it.key}::uuid, ${it.lease}::uuid, null, ${it.user}, ${it.endpoint}, ${it.model},
     ${it.tokens}::integer, ${it.request}, ${it.seconds}::integer, ${isAgain}, ${day}::date,
-    ${`${day.slice(0, 7)}-01`}::date, 'infinity', 'infinity') a`;
+    ${`${day.slice(0, 7)}-01`}::date, 'infinity', 'infinity') as told`;
 
 async function admit(stage: Stage, database: Database, leases: Lease[], isAgain: boolean) {
   const { oracle, tenantIds } = stage;
@@ -130,7 +130,8 @@ async function admit(stage: Stage, database: Database, leases: Lease[], isAgain:
     for (const [place, it] of items.entries()) {
       const tenant = oracle.teams[leases[place]?.team ?? 0]?.tenant ?? 0;
       const day = dayIn(oracle.zones[tenant] ?? "UTC", oracle.now);
-      rows.push(...await database.query(alone(it, day, isAgain)));
+      const [row] = await database.query(alone(it, day, isAgain));
+      rows.push({ ...Object(row?.told), place });
     }
   } else {
     const asked = JSON.stringify(items);
