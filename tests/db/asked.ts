@@ -42,3 +42,10 @@ function nodesOf(plan: Node): Node[] {
 export const looked = (node: Node): number =>
   (Number(node["Actual Rows"]) + Number(node["Rows Removed by Filter"] ?? 0)) *
   Number(node["Actual Loops"] ?? 1);
+
+/** Of a month that is to come or has just begun: the planner may as well read its few pages in order. */
+const A_FEW = 1_000;
+
+/** Scans of whole tables. */
+export const wholeScans = (nodes: readonly Node[]): Node[] =>
+  nodes.filter((node) => node["Node Type"] === "Seq Scan" && looked(node) > A_FEW);
