@@ -20,7 +20,9 @@ Prints one JSON line per measure: {"bench","unit","ours","baseline","baseline_na
 ratio is ours/baseline and each figure the median of turns taken one after the other. Names:
 trpc_cached_read rest_cached_read api_key_warm api_key_cold api_key_vs_better_auth
 api_key_cold_vs_better_auth permission_check_warm permission_check_depth refresh sign_in gateway
-cold_start memory; gateway prints gateway_json_c1, _c16, _c64 and gateway_sse_first_byte. Starts a Postgres and the servers it needs itself; takes about eight minutes for all.`;
+cold_start memory; gateway prints gateway_json_c1, _c16, _c64 and gateway_sse_first_byte. Starts
+the servers it needs itself, among them a Postgres that does not wait for its disk; takes about
+eight minutes for all.`;
 
 const bare = new URL("./bench/bare.ts", import.meta.url).pathname;
 

@@ -3,7 +3,7 @@
  * else an embedded one. What the service says to it can be listened to and bent.
  */
 import type { QueryOptions } from "@electric-sql/pglite";
-import { type Client, Pool as NeonPool } from "@neondatabase/serverless";
+import { type Client, Pool as NeonPool, type PoolClient } from "@neondatabase/serverless";
 import pg from "pg";
 import { type Database, databaseOf, open, rowsOf, sessionOf } from "../db/client.ts";
 import { type Embedded, embedded } from "../db/embedded.ts";
@@ -167,6 +167,9 @@ async function copied(server: PostgresServer, hear?: Hear): Promise<TestDatabase
 /** As `open` opens it, each statement told of. */
 function overheard(url: string, hear: Hear): Database {
   const pool = new TcpPool({ connectionString: url });
+  // The drop ends what is on its way out, in `close`; whoever waits for an answer is told.
+  pool.on("error", () => {});
+  pool.on("connect", (client: PoolClient) => void client.on("error", () => {}));
   let transactions = 0;
   return databaseOf(
     (work) =>
