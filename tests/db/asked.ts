@@ -43,9 +43,14 @@ export const looked = (node: Node): number =>
   (Number(node["Actual Rows"]) + Number(node["Rows Removed by Filter"] ?? 0)) *
   Number(node["Actual Loops"] ?? 1);
 
-/** Of a month that is to come or has just begun: the planner may as well read its few pages in order. */
+/** A month that is to come or has just begun fits on a few pages: the planner may as well read them in order. */
 const A_FEW = 1_000;
+const isOfAFew = (node: Node) => node["Node Type"] === "Seq Scan" && looked(node) <= A_FEW;
+
+/** How a plan comes to its rows, where that tells of anything. */
+export const scansOf = (nodes: readonly Node[]): Node[] =>
+  nodes.filter((node) => String(node["Node Type"]).endsWith("Scan") && !isOfAFew(node));
 
 /** Scans of whole tables. */
-export const wholeScans = (nodes: readonly Node[]): Node[] =>
-  nodes.filter((node) => node["Node Type"] === "Seq Scan" && looked(node) > A_FEW);
+export const wholeScans = (scans: readonly Node[]): Node[] =>
+  scans.filter((node) => node["Node Type"] === "Seq Scan");

@@ -7,7 +7,7 @@ import { asSystem } from "../../src/context.ts";
 import { historyOf } from "../../src/teams/turns.ts";
 import { world } from "../kit.ts";
 import { neonProxy } from "../stand_ins/neon_proxy.ts";
-import { heard, looked, planOf } from "./asked.ts";
+import { heard, looked, planOf, scansOf } from "./asked.ts";
 import { type House, house } from "./house.ts";
 
 const ROWS = Deno.env.get("PROVE") === "1" ? 1_000_000 : 40_000;
@@ -274,8 +274,7 @@ Deno.test("what is asked of conversations looks at what it answers, and answers 
   for (const [name, [most, chars, call]] of Object.entries(asked)) {
     const queries = await heard(call);
     const plans = await Promise.all(queries.map((query) => planOf(sql, tenantId, query)));
-    const scans = plans.flatMap(({ nodes }) => nodes)
-      .filter((node) => String(node["Node Type"]).endsWith("Scan") && looked(node) > 0);
+    const scans = plans.flatMap(({ nodes }) => scansOf(nodes)).filter((node) => looked(node) > 0);
     assert.ok(scans.length > 0);
     const read = Math.max(...scans.map(looked));
     assert.ok(read <= most, `${name} reads ${read} rows`);

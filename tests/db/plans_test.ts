@@ -4,7 +4,7 @@ import connect from "postgres";
 import { open } from "../../db/client.ts";
 import { neonProxy } from "../stand_ins/neon_proxy.ts";
 import { world } from "../kit.ts";
-import { heard, looked, planOf, wholeScans } from "./asked.ts";
+import { heard, looked, planOf, scansOf, wholeScans } from "./asked.ts";
 import { house } from "./house.ts";
 
 const ROWS = Deno.env.get("PROVE") ? 1_000_000 : 20_000;
@@ -100,7 +100,7 @@ Deno.test("audit.list, events.list, services.list and bindings.list read along a
     assert.equal(asked.length, 1, name);
     for (const query of asked) {
       const { nodes, ms } = await planOf(sql, tenantId, query);
-      const scans = nodes.filter((node) => String(node["Node Type"]).endsWith("Scan"));
+      const scans = scansOf(nodes);
       assert.deepEqual(wholeScans(scans), [], `${name} scans a whole table`);
       const read = scans.reduce((sum, node) => sum + looked(node), 0);
       assert.ok(read <= Math.max(2_000, ROWS / 50), `${name} reads ${read} rows`);

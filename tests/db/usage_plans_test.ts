@@ -6,7 +6,7 @@ import connect from "postgres";
 import { open } from "../../db/client.ts";
 import { world } from "../kit.ts";
 import { neonProxy } from "../stand_ins/neon_proxy.ts";
-import { heard, looked, planOf, wholeScans } from "./asked.ts";
+import { heard, looked, planOf, scansOf, wholeScans } from "./asked.ts";
 import { type House, house } from "./house.ts";
 
 const isProof = Deno.env.get("PROVE") === "1";
@@ -117,7 +117,7 @@ Deno.test("usage.list and usage.logs are one query each, and read along an index
     const [query = assert.fail(), ...others] = await heard(call);
     assert.deepEqual(others, [], name);
     const { nodes, ms } = await planOf(sql, tenantId, query);
-    const scans = nodes.filter((node) => String(node["Node Type"]).endsWith("Scan"));
+    const scans = scansOf(nodes);
     assert.deepEqual(wholeScans(scans), [], `${name} scans a whole table`);
     const read = Math.max(...scans.map(looked));
     assert.ok(read <= most, `${name} reads ${read} rows`);
