@@ -22,7 +22,9 @@ const id = (n: number) => `00000000-0000-7000-8001-${String(n).padStart(12, "0")
 const tenantOf = (team: string) => idOf(`1 + ${team} % ${TENANTS}`);
 const team = `(1 + n % ${TEAMS})`;
 const conversation = idOf("case when n % 2 = 0 then 1 else n + 2 end");
-const recently = `overlay(uuid_floor(now() - interval '20 days' * random())::text
+/** All within a month that is over: in one that has just begun the planner goes other ways. */
+const recently =
+  `overlay(uuid_floor(date_trunc('month', now()) - interval '20 days' * random())::text
   placing '7' || substr(gen_random_uuid()::text, 16) from 15)::uuid`;
 const expiring = "now() + interval '1 hour' + interval '1 second' * n";
 
