@@ -1,6 +1,7 @@
 /** The service, as `deno serve src/main.ts` and Deno Deploy start it. */
 import { sql } from "drizzle-orm";
 import { open } from "../db/client.ts";
+import { hasArgon2 } from "./access/argon2.ts";
 import { app } from "./app.ts";
 import { asSystem } from "./context.ts";
 import { EnvError, readEnv, variableNames } from "./env.ts";
@@ -15,6 +16,11 @@ import { rounds } from "./teams/rounds.ts";
 import { ROOT_TENANT } from "./topics.ts";
 
 async function start() {
+  if (!await hasArgon2()) {
+    throw new EnvError(
+      "Switchboard cannot start:\n  this runtime's WebCrypto has no Argon2id: run it on Deno 2.9 or newer",
+    );
+  }
   // Each by its name, so that the process needs leave to read no other.
   const env = readEnv(Object.fromEntries(variableNames.map((name) => [name, Deno.env.get(name)])));
   const database = open(env.DATABASE_URL, {

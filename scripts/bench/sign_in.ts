@@ -60,9 +60,9 @@ export async function sign_in(on: Stage): Promise<void> {
     password,
   });
   const hash = await hashPassword(password);
-  const { memorySize, iterations, parallelism } = COST;
+  const { memory, passes, parallelism } = COST;
   console.error(
-    `sign_in: argon2id, ${memorySize} KiB, ${iterations} passes, ${parallelism} lane, both sides`,
+    `sign_in: argon2id, ${memory} KiB, ${passes} passes, ${parallelism} lane, both sides`,
   );
   await run("sign_in", {
     unit: "sign-ins/s",

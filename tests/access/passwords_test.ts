@@ -1,6 +1,6 @@
 /** Passwords: what counts as the same one, and how many are checked at a time. */
 import assert from "node:assert/strict";
-import { argon2id } from "hash-wasm";
+import { argon2id, argon2Verify } from "hash-wasm";
 import { hashPassword, passwordFits } from "../../src/access/passwords.ts";
 import { turns } from "../../src/access/turns.ts";
 import { Fault } from "../../src/errors.ts";
@@ -14,6 +14,30 @@ Deno.test("hashPassword stores argon2id at OWASP's cost, salted anew each time",
   assert.match(one, /^\$argon2id\$v=19\$m=19456,t=2,p=1\$[\w+/]{22}\$[\w+/]{43}$/);
   assert.notEqual(one, two);
   assert.equal(await passwordFits("same", one), true);
+});
+
+Deno.test("hashPassword and passwordFits agree with another implementation, at any cost", async () => {
+  const password = "p\u00e4ss \u{1f511}";
+  assert.equal(await argon2Verify({ password, hash: await hashPassword(password) }), true);
+  const costs: [number, number, number][] = [[8, 1, 1], [64, 3, 4], [19_456, 2, 1]];
+  for (const [memorySize, iterations, parallelism] of costs) {
+    for (const [saltLength, hashLength] of [[8, 4], [16, 32], [64, 64]] as const) {
+      const salt = crypto.getRandomValues(new Uint8Array(saltLength));
+      const options = { memorySize, iterations, parallelism, hashLength, salt };
+      const stored = await argon2id({ ...options, password, outputType: "encoded" });
+      assert.equal(await passwordFits(password, stored), true, stored);
+      assert.equal(await passwordFits(`${password} `, stored), false, stored);
+    }
+  }
+});
+
+Deno.test("passwordFits leaves the thread to others while it looks", async () => {
+  const stored = await hashPassword("right");
+  let ticks = 0;
+  const ticking = setInterval(() => ticks++, 1);
+  for (let i = 0; i < 3; i++) assert.equal(await passwordFits("right", stored), true);
+  clearInterval(ticking);
+  assert.ok(ticks > 9, `${ticks} ticks`); // Each turn ends with one, and it has but three.
 });
 
 Deno.test("passwordFits takes a password however a keyboard composes its letters", async () => {

@@ -110,6 +110,13 @@ Deno.test("src/main.ts does not start with a variable missing or wrong, and says
   }
 });
 
+Deno.test("src/main.ts does not start on a runtime that cannot check a password", async () => {
+  assertSentence(
+    await failedStart(variables, "tests/start/on_older_runtime.ts"),
+    /no Argon2id: run it on Deno 2\.9 or newer/,
+  );
+});
+
 Deno.test("src/main.ts says in a sentence why the database is of no use to it", async () => {
   await home.admin("create database empty_one");
   const bypassing = await home.login("strong", "bypassrls in role switchboard_service");

@@ -59,8 +59,8 @@ export const run = (args: string[], variables: Variables): Promise<Ran> =>
 const serve = (port: number) => [...serving, "--no-prompt", "--host=127.0.0.1", `--port=${port}`];
 
 /** A start that is to fail. One that does not is ended, and its exit code tells. */
-export async function failedStart(variables: Variables): Promise<Ran> {
-  const child = spawn([...serve(freePort()), "src/main.ts"], variables);
+export async function failedStart(variables: Variables, program = "src/main.ts"): Promise<Ran> {
+  const child = spawn([...serve(freePort()), program], variables);
   const timer = setTimeout(() => child.kill("SIGKILL"), 20_000);
   try {
     return await listened(child).ended;
@@ -82,7 +82,7 @@ export async function listening(args: string[], variables: Variables, port: numb
     await answer?.body?.cancel();
     return answer?.ok === true;
   };
-  await until(answers, `it answers: ${said.err}`, 30_000);
+  await until(answers, "it answers", 120_000);
   const stop = async (signal: Deno.Signal = "SIGTERM") => {
     if (!isOver) child.kill(signal);
     return await ended;
