@@ -141,7 +141,9 @@ Deno.test("refusalOf gives code, reason and fields of a refusal, and null for ot
 Deno.test("the client sends no more than twenty calls in one request, nor an address too long", async () => {
   const { client } = await stage();
   await Promise.all(Array.from({ length: 50 }, () => me(client)));
-  assert.deepEqual(heard.paths.map((path) => path.split(",").length), [20, 20, 10]);
+  // They leave at once, and any may come first.
+  const sizes = heard.paths.map((path) => path.split(",").length);
+  assert.deepEqual(sizes.toSorted((a, b) => b - a), [20, 20, 10]);
   heard.paths.length = 0;
   const actorId = crypto.randomUUID();
   const long = Array.from(

@@ -140,7 +140,7 @@ Deno.test("find takes from a key what its owner loses, within the bound", async 
 Deno.test("find takes from a key what its owner held for a time, to the millisecond", async () => {
   const { key, owner } = await minted();
   const [row] = await h.sql(
-    "update role_bindings set ends_at = now() + interval '1 second' where owner_user_id = $1 returning ends_at",
+    "update role_bindings set ends_at = now() + interval '1 hour' where owner_user_id = $1 returning ends_at",
     [owner.userId],
   );
   assert.ok(row?.ends_at instanceof Date);
@@ -151,10 +151,8 @@ Deno.test("find takes from a key what its owner held for a time, to the millisec
     "audit.read": "tenant",
     "api_keys.create": "tenant",
   });
-  await until(async () => {
-    const [row] = await h.sql("select now() > $1::timestamptz as over", [new Date(endsAt)]);
-    return row?.over === true;
-  }, "the second is over");
+  // It is over for the database too, which nobody announces.
+  await h.sql("update role_bindings set ends_at = now() where owner_user_id = $1", [owner.userId]);
   h.clock.ms = endsAt;
   assert.deepEqual(grantsOf(await find(null, key)), {});
   h.clock.ms = Math.max(h.clock.ms, Date.now());

@@ -157,6 +157,9 @@ export async function gatewayFront({ h, ours, theirs, canary }: Battlefield) {
 }
 type Front = Awaited<ReturnType<typeof gatewayFront>>;
 
+/** When our own key was last used is written behind the answer. */
+const leaving = { api_keys: ["last_used_at"] };
+
 /** The attacks in one stance, after our own requests were let in. */
 export async function gatewayCampaign(
   field: Battlefield,
@@ -169,7 +172,8 @@ export async function gatewayCampaign(
   await stance.enter(h);
   await control(field, our, report);
   const known: Ours = { ids: new Set(await idsOf(h, ours.tenantId)), secrets: [canary] };
-  const before = await fingerprints(h.superuser, h.tables, ours.tenantId);
+  const prints = () => fingerprints(h.superuser, h.tables, ours.tenantId, leaving);
+  const before = await prints();
   const from = h.asked.length;
   const teamKeys = [their.team.apiKey, listing.team.apiKey];
   for (const { who, headers, as = null, isForged, isListing } of attackers(field, our, teamKeys)) {
@@ -188,7 +192,7 @@ export async function gatewayCampaign(
   }
   await settled(h.w.process);
   await stance.leave(h);
-  const after = await fingerprints(h.superuser, h.tables, ours.tenantId);
+  const after = await prints();
   const changed = Object.keys(before).filter((table) => before[table] !== after[table]);
   if (changed.length > 0) report.breaches.push(`The gateway let them change our ${changed}`);
   const sent = h.asked.slice(from);

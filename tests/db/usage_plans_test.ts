@@ -22,6 +22,8 @@ const tenantOf = `(case when n % 2 = 0 then 1 else 1 + n % ${TENANTS} end)`;
 const teamOf = `(n / ${DAYS} % ${TEAMS})`;
 const outcomes = "array['answered', 'answered', 'failed', 'answered', 'aborted']";
 
+const today = new Date().toISOString().slice(0, 10);
+
 /** As the superuser, without checks of foreign keys: only the planner looks at these rows. */
 const seed = `set session_replication_role = replica;
   insert into tenants (id, name)
@@ -29,7 +31,7 @@ const seed = `set session_replication_role = replica;
   insert into usage_days (tenant_id, id, team_id, day_on, model, api_key_id, user_id, requests,
     errors, input_tokens, output_tokens, cost_micros, unpriced, timed, latency_ms, max_latency_ms)
   select ${idOf(tenantOf)}, gen_random_uuid(), ${idOf(`1 + ${teamOf}`)},
-    (now() at time zone 'UTC')::date - n % ${DAYS}, 'vendor/model-' || n / 7 % 5,
+    '${today}'::date - n % ${DAYS}, 'vendor/model-' || n / 7 % 5,
     ${
   idOf(`100 + 2 * ${teamOf} + n % 2`)
 }, 'user-' || n / 100, 3, 1, 1000, 200, 12.5, 0, 3, 900, 400
@@ -62,7 +64,6 @@ Deno.test.beforeAll(async () => {
 });
 Deno.test.afterAll(async () => await home[Symbol.asyncDispose]());
 
-const today = new Date().toISOString().slice(0, 10);
 const ago = (days: number) =>
   new Date(Date.parse(today) - days * 86_400_000).toISOString().slice(0, 10);
 const year = { from: ago(DAYS - 1), to: today, limit: 100 };

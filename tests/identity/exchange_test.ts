@@ -166,6 +166,7 @@ Deno.test("exchange gives what one holds there, and not what one holds at home",
 });
 
 Deno.test("exchange gives no token that outlives the binding it rests on", async () => {
+  h.clock.ms = Math.max(h.clock.ms, Date.now()); // The database goes by its own.
   const s = await stage("member");
   await bind(s.who, s.left, "auditor", new Date(h.clock.ms + 60_000));
   const { body } = await exchange(s.access, s.left);

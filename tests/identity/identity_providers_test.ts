@@ -6,6 +6,9 @@ import type { Login } from "./house.ts";
 
 let h: SsoHome;
 Deno.test.beforeAll(async () => void (h = await ssoHome()));
+Deno.test.beforeEach(() => {
+  h.clock.ms = Date.now(); // What a provider signs is of now.
+});
 Deno.test.afterAll(() => h.close());
 
 const api = (who: Login) => h.w.as(who).identity.identityProviders;

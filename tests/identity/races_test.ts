@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { principals } from "../../src/access/principals.ts";
 import type { Ctx } from "../../src/context.ts";
 import type { Vault } from "../../src/secrets/vault.ts";
+import { until } from "../db/house.ts";
 import { elsewhere, type Home, home, patience } from "./house.ts";
 import { onServer, type Server } from "./on_server.ts";
 
@@ -84,13 +85,12 @@ Deno.test("a key is verified over Postgres, and its last use written once by man
   const processes = Array.from({ length: 10 }, () => principals(h.w.process));
   const found = await Promise.all(processes.map(({ find }) => find(null, key)));
   assert.ok(found.every((principal) => principal?.grants["audit.read"] === "tenant"));
-  for (let tries = 0; tries < 100; tries++) {
+  const usedAt = async () => {
     const [row] = await h.sql("select last_used_at from api_keys where id = $1", [apiKey.id]);
-    if (row?.last_used_at) break;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+    return row?.last_used_at ? new Date(String(row.last_used_at)).getTime() : null;
+  };
+  await until(async () => await usedAt() !== null, "its use is written");
   h.clock.ms += 30_000;
   assert.ok(await principals(h.w.process).find(null, key));
-  const [row] = await h.sql("select last_used_at from api_keys where id = $1", [apiKey.id]);
-  assert.equal(new Date(String(row?.last_used_at)).getTime(), h.clock.ms - 30_000);
+  assert.equal(await usedAt(), h.clock.ms - 30_000);
 });

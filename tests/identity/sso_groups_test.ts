@@ -6,6 +6,7 @@ import { claimed, type SsoHome, ssoHome } from "./sso_house.ts";
 let h: SsoHome;
 Deno.test.beforeAll(async () => void (h = await ssoHome()));
 Deno.test.beforeEach(() => {
+  h.clock.ms = Date.now(); // What a provider signs is of now.
   h.provider.settings.claims = undefined;
 });
 Deno.test.afterAll(() => h.close());

@@ -12,7 +12,10 @@ Deno.test.beforeAll(async () => {
   h = await ssoHome();
   evil = await evilIssuer("ada");
 });
-Deno.test.beforeEach(() => void (evil.lies = {}));
+Deno.test.beforeEach(() => {
+  h.clock.ms = Date.now(); // What a provider signs is of now.
+  evil.lies = {};
+});
 Deno.test.afterAll(async () => {
   await evil[Symbol.asyncDispose]();
   await h.close();

@@ -15,6 +15,9 @@ Deno.test.beforeAll(async () => {
     await server.close();
   };
 });
+Deno.test.beforeEach(() => {
+  h.clock.ms = Date.now(); // What a provider signs is of now.
+});
 Deno.test.afterAll(() => close());
 
 const times = <T>(n: number, work: (i: number) => Promise<T>) =>

@@ -11,6 +11,9 @@ Deno.test.beforeAll(async () => {
   const mailer = (mail: Mail) => Promise.resolve(void letters.push(mail));
   Object.assign(h.w.process, { mailer });
 });
+Deno.test.beforeEach(() => {
+  h.clock.ms = Date.now(); // What a provider signs is of now.
+});
 Deno.test.afterAll(() => h.close());
 
 async function stage() {

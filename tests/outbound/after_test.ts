@@ -1,11 +1,21 @@
 /** A call that waits for something else first: until that has happened the far side hears nothing. */
 import assert from "node:assert/strict";
 import { outbound, type OutboundInit } from "../../src/outbound.ts";
+import { waitFor } from "../../src/waits.ts";
 import { http, until } from "./servers.ts";
 
+const TIMEOUT_MS = 5_000;
 const calling = (resolve?: (host: string) => Promise<string[]>) =>
-  outbound({ allowPrivateHosts: true, timeoutMs: 100, ...resolve ? { resolve } : {} });
+  outbound({ allowPrivateHosts: true, timeoutMs: TIMEOUT_MS, ...resolve ? { resolve } : {} });
 const ways: OutboundInit[] = [{ keepAlive: true }, {}];
+/** Once a call is made ready: lets all that waits be told that so much time has gone by. */
+async function later(ms: number) {
+  await wait(0);
+  const { now } = performance;
+  const isTold = new Promise<void>((resolve) => waitFor(1_000, resolve));
+  performance.now = () => now.call(performance) + ms;
+  await isTold.finally(() => performance.now = now);
+}
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 for (const way of ways) {
@@ -19,7 +29,7 @@ for (const way of ways) {
       const { promise, resolve } = Promise.withResolvers<void>();
       const connections = server.connections();
       const answer = call(`http://far.test:${server.port}/`, { ...way, after: promise });
-      await wait(250); // Longer than the far side may take.
+      await later(2 * TIMEOUT_MS);
       assert.deepEqual([asked.length, server.connections()], [turn - 1, connections]);
       resolve();
       assert.equal(await (await answer).text(), "ok");

@@ -91,12 +91,19 @@ Deno.test("keepAlive cannot be made to close a connection that is another call's
     setTimeout(() => res.end("ond"), 50);
   });
   using kept = keeping();
-  const first = await kept.get(at(server));
+  const { signal } = new AbortController();
+  const { promise: isThrough, resolve } = Promise.withResolvers<void>();
+  const { removeEventListener: remove } = signal;
+  signal.removeEventListener = (...all: Parameters<typeof remove>) => {
+    resolve(); // A call that is through listens to its caller no more.
+    remove.apply(signal, all);
+  };
+  const first = await kept.get(at(server), { signal });
   const reader = first.body?.getReader();
   const read = reader?.read();
   reader?.releaseLock(); // What is read now waits in the stream, which is through and not closed.
   await assert.rejects(async () => await read, TypeError);
-  await new Promise((go) => setTimeout(go, 60));
+  await isThrough;
   const second = await kept.get(at(server, "/second"));
   await first.body?.cancel();
   assert.equal(await second.text(), "second");

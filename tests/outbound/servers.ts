@@ -51,7 +51,7 @@ export const https = (pair: { cert: string; key: string }, listener: RequestList
 export const tcp = (talk: (socket: Socket) => void) => far(createTcpServer(talk));
 
 /** Waits until `so`, for what the other side of a socket takes a moment to notice. */
-export async function until(so: () => boolean, ms = 3_000) {
+export async function until(so: () => boolean, ms = 15_000) {
   for (const end = Date.now() + ms; !so();) {
     if (Date.now() > end) throw new Error("it did not come true");
     await new Promise((go) => setTimeout(go, 5));

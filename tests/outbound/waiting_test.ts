@@ -5,6 +5,8 @@ import { outbound, type RefusalReason, Refused } from "../../src/outbound.ts";
 import { http, tcp, until } from "./servers.ts";
 
 const fetch = outbound({ allowPrivateHosts: true, timeoutMs: 150, idleMs: 150 });
+/** For what is to be answered, however busy this machine is. */
+const patient = outbound({ allowPrivateHosts: true, timeoutMs: 5_000, idleMs: 150 });
 const at = ({ port }: { port: number }) => `http://127.0.0.1:${port}/secret?key=hidden`;
 const refused = (reason: RefusalReason, message: RegExp) => (error: unknown) =>
   error instanceof Refused && error.reason === reason && message.test(error.message);
@@ -58,22 +60,23 @@ Deno.test("outbound gives up on a far side that does not take the request", asyn
 
 Deno.test("outbound errors a body that rests, whoever rests, and lets go", async () => {
   await using server = await http((_req, res) => void res.write("first"));
-  const reading = await fetch(at(server));
+  const reading = await patient(at(server));
   await assert.rejects(reading.text(), refused("timeout", /did not go on with its answer/));
-  const forgotten = await fetch(at(server));
+  const forgotten = await patient(at(server));
   await until(() => server.open() === 0);
   await assert.rejects(forgotten.text(), refused("timeout", /was not read on/));
 });
 
 Deno.test("outbound lets an answer run longer than every wait while it moves", async () => {
+  const call = outbound({ allowPrivateHosts: true, timeoutMs: 1_000, idleMs: 1_000 });
   await using server = await http((_req, res) => {
     let beats = 0;
     const timer = setInterval(() => {
       res.write(".");
-      if (++beats === 10) res.end(() => clearInterval(timer));
+      if (++beats === 30) res.end(() => clearInterval(timer));
     }, 40);
   });
-  assert.equal(await (await fetch(at(server))).text(), "..........");
+  assert.equal(await (await call(at(server))).text(), ".".repeat(30));
 });
 
 Deno.test("outbound rejects with the caller's reason at every stage, and lets go", async () => {
@@ -114,13 +117,13 @@ Deno.test("outbound leaves no listener on a signal that outlives the call", asyn
     listeners--;
     remove.apply(signal, all);
   };
-  for (let i = 0; i < 5; i++) await (await fetch(at(server), { signal })).text();
+  for (let i = 0; i < 5; i++) await (await patient(at(server), { signal })).text();
   assert.equal(listeners, 0);
 });
 
 Deno.test("outbound asks the system's resolver when it is given none", async () => {
   await using server = await http((_req, res) => void res.end("ok"));
-  assert.equal(await (await fetch(`http://localhost:${server.port}/`)).text(), "ok");
+  assert.equal(await (await patient(`http://localhost:${server.port}/`)).text(), "ok");
   const guarded = outbound({ allowPrivateHosts: false });
   await assert.rejects(guarded("https://no-such.invalid/"), refused("unresolvable", /no-such/));
 });

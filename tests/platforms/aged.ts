@@ -8,13 +8,13 @@ import { type Timing, usual } from "../../src/platforms/refresh.ts";
 import { connect, type House, house, rowOf, tenantWith, trailOf } from "./accounts.ts";
 
 export let at: House;
-/** How far the service's clock runs ahead. */
-export const clock = { aheadMs: 0 };
+/** How far the service's clock runs ahead, and where it stands still. */
+export const clock: { aheadMs: number; frozenMs: number | null } = { aheadMs: 0, frozenMs: null };
 Deno.test.beforeAll(async () => {
-  at = await house({ now: () => new Date(Date.now() + clock.aheadMs) });
+  at = await house({ now: () => new Date((clock.frozenMs ?? Date.now()) + clock.aheadMs) });
 });
 Deno.test.beforeEach(() => {
-  clock.aheadMs = 0;
+  Object.assign(clock, { aheadMs: 0, frozenMs: null });
   at.provider.resetCounts();
   Object.assign(at.provider.settings, {
     rotate: true,

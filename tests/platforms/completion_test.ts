@@ -51,8 +51,16 @@ Deno.test("connections.complete exchanges once, for however many ask, and answer
   const tenant = await tenantWith(at);
   const id = await visit(at, tenant.member, tenant);
   const { complete } = at.as(tenant.member).platforms.connections;
-  at.provider.settings.tokenDelayMs = 300;
-  const all = await Promise.allSettled(Array.from({ length: 8 }, () => complete({ id })));
+  const others = Promise.withResolvers<void>();
+  at.provider.settings.beforeToken = () => others.promise;
+  let refused = 0;
+  const asked = Array.from({ length: 8 }, () =>
+    complete({ id }).catch((error) => {
+      if (++refused === 7) others.resolve(); // The provider answers once all have asked.
+      throw error;
+    }));
+  const all = await Promise.allSettled(asked);
+  at.provider.settings.beforeToken = undefined;
   assert.equal(count(all, ({ status }) => status === "fulfilled"), 1);
   for (const one of all) {
     if (one.status !== "rejected") continue;

@@ -31,6 +31,13 @@ const outcomesOf = async (team: string) =>
 const begun = (said: string, times = 1) =>
   until(() => home.model.seen.get(said) === times, `${times} answers to ${said} have begun`);
 
+/** Has the model hold its answers, so that none is settled before all have begun; what is returned lets them go. */
+function held(): () => void {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  home.model.held = promise;
+  return resolve;
+}
+
 Deno.test("answers that come while the database is away are settled once, when it is back", async () => {
   const process = await services({ env: home.env, database: open(network.url), write: () => {} });
   const hono = app(process, {
@@ -39,16 +46,18 @@ Deno.test("answers that come while the database is away are settled once, when i
     trustForwardedFor: false,
   });
   const { id, apiKey } = await home.team();
+  const answer = held();
   home.model.delayMs = () => 150;
   const answers = Array.from({ length: 20 }, async (_, n) => {
     const init = chat(apiKey, { stream: n % 2 === 0 }, "away");
-    const answer = await hono.fetch(
+    const told = await hono.fetch(
       new Request(`${home.env.PUBLIC_URL}/v1/chat/completions`, init),
     );
-    return `${answer.status} ${(await answer.text()).includes("baker")}`;
+    return `${told.status} ${(await told.text()).includes("baker")}`;
   });
   await begun("away", 20);
   network.setDown(true);
+  answer();
   assert.deepEqual(new Set(await Promise.all(answers)), new Set(["200 true"]));
   let isWritten = false;
   const writing = settled(process).then(() => isWritten = true);
@@ -66,14 +75,16 @@ Deno.test("answers that come while the database is away are settled once, when i
 Deno.test("a process that is told to end writes first what waits to be settled", async () => {
   await using process = await serve();
   const { id, apiKey } = await home.team();
+  const answer = held();
   home.model.delayMs = () => 200;
   const answers = Array.from({ length: 10 }, async () => {
-    const answer = await fetch(`${process.url}/v1/chat/completions`, chat(apiKey, {}, "ends"));
-    await answer.body?.cancel();
-    return answer.status;
+    const told = await fetch(`${process.url}/v1/chat/completions`, chat(apiKey, {}, "ends"));
+    await told.body?.cancel();
+    return told.status;
   });
   await begun("ends", 10);
   network.setHung(true);
+  answer();
   assert.deepEqual(new Set(await Promise.all(answers)), new Set([200]));
   const ended = process.stop();
   await pause(300);

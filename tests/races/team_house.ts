@@ -4,6 +4,7 @@ import { open } from "../../db/client.ts";
 import type { Env } from "../../src/env.ts";
 import { house } from "../db/house.ts";
 import { environment, world } from "../kit.ts";
+import { noonZone } from "../teams/noon.ts";
 import { upstream } from "./upstream.ts";
 
 export const MODEL = "house/talker";
@@ -43,12 +44,13 @@ export async function teamHouse(more: Record<string, string> = {}) {
     write: (line) => void lines.push(line),
   });
   const { tenantId, admin } = await w.tenant();
+  await server.admin(`update tenants set time_zone = '${noonZone()}' where id = '${tenantId}'`);
   await w.as(w.operator).teams.upstreams.create({
     name: "House",
     modelPrefix: "house/",
     baseUrl: model.url,
-    timeoutMs: 2_000,
-    idleMs: 2_000,
+    timeoutMs: 10_000,
+    idleMs: 10_000,
     maxAttempts: 1,
   });
   await w.as(w.operator).teams.modelPrices.create({

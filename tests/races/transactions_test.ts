@@ -161,13 +161,15 @@ Deno.test("transact hides serialization failures where the server is set to seri
     set default_transaction_isolation = 'serializable'`);
   const s = await stage(open(url));
   await s.change(s.ctx(), "sum");
-  let tries = 0;
+  let [tries, reads] = [0, 0];
+  const { promise: allHaveRead, resolve } = Promise.withResolvers<void>();
   const addOne = () =>
     transact(s.ctx(), async ({ db }) => {
       tries++;
       const mine = and(eq(cacheEpochs.tenantId, s.tenantId), eq(cacheEpochs.topic, "sum"));
       const [row] = await db.select().from(cacheEpochs).where(mine);
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      if (++reads === 3) resolve();
+      await allHaveRead; // Else one may be through before the next has its session.
       await db.update(cacheEpochs).set({ epoch: (row?.epoch ?? 0) + 1 }).where(mine);
     });
   await Promise.all([addOne(), addOne(), addOne()]);

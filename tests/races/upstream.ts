@@ -7,6 +7,8 @@ export type Upstream = AsyncDisposable & {
   readonly seen: Map<string, number>;
   /** Before the answer to a first message, and before each part of a stream. */
   delayMs: (said: string) => number;
+  /** No answer begins before this. */
+  held: Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -42,6 +44,7 @@ export function upstream(): Upstream {
     const asked: Asked = await request.json();
     const said = asked.messages[0]?.content ?? "";
     seen.set(said, (seen.get(said) ?? 0) + 1);
+    await it.held;
     await pause(it.delayMs(said));
     if (asked.stream) {
       return new Response(streamed(asked, said), {
@@ -74,6 +77,7 @@ export function upstream(): Upstream {
     url: `http://127.0.0.1:${server.addr.port}/v1`,
     seen,
     delayMs: () => 0,
+    held: Promise.resolve(),
     stop,
     [Symbol.asyncDispose]: stop,
   };

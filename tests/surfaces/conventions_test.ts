@@ -80,9 +80,12 @@ Deno.test("styleOf reads Prefer as RFC 7240 writes it", () => {
 
 Deno.test("styleOf takes any header without harm and in no time", () => {
   fc.assert(fc.property(fc.string({ maxLength: 1000 }), (header) => void styleOf(header)));
-  const start = performance.now();
-  styleOf('a="'.repeat(300));
-  styleOf(`a${";".repeat(900)}"`);
-  styleOf(`a;${'""'.repeat(490)}x"`);
-  assert.ok(performance.now() - start < 100);
+  const took = Array.from({ length: 5 }, () => { // The least: a busy machine may stop for any.
+    const start = performance.now();
+    styleOf('a="'.repeat(300));
+    styleOf(`a${";".repeat(900)}"`);
+    styleOf(`a;${'""'.repeat(490)}x"`);
+    return performance.now() - start;
+  });
+  assert.ok(Math.min(...took) < 100);
 });

@@ -185,7 +185,7 @@ Deno.test("what may pass is tried again as often as the upstream allows, what ma
   assert.deepEqual(await asked(fail(422, 1)), [422, "a"]);
   const html = { status: 200, body: "<html>", headers: { "content-type": "text/html" } };
   assert.deepEqual(await asked(() => h.upstream.fail(html, { times: 3 })), [200, "aaab"]);
-  await own.update({ id: upstream.id, timeoutMs: 100 });
+  await own.update({ id: upstream.id, timeoutMs: 1_000 });
   assert.deepEqual(await asked(() => h.upstream.hang({ model: first })), [200, "ab"]);
   const rows = await h.usage(id);
   assert.deepEqual(rows.map(({ attempts }) => attempts), [3, 4, 2, 2, 2, 2, 2, 1, 1, 4, 2]);

@@ -4,6 +4,7 @@ import { v7 } from "uuid";
 import { settled } from "../../src/teams/admission.ts";
 import { environment, freshDatabase, type Person, world } from "../kit.ts";
 import { type OpenaiUpstream, openaiUpstream } from "../stand_ins/openai.ts";
+import { noonZone } from "./noon.ts";
 
 /** What both platform types may use where nobody says otherwise. */
 export const models = ["openai/gpt-4o-mini", "openai/gpt-4", "anthropic/claude-sonnet-4"] as const;
@@ -17,6 +18,7 @@ export async function house() {
   const clock: { aheadMs: number; frozenMs: number | null } = { aheadMs: 0, frozenMs: null };
   const lines: string[] = [];
   const database = await freshDatabase();
+  await database.admin(`alter table tenants alter column time_zone set default '${noonZone()}'`);
   const w = await world({
     database,
     env: await environment({ LOG_LEVEL: "debug" }),
@@ -134,10 +136,10 @@ export async function errorOf(response: Response) {
 
 /** Asks until it is so, for what the other side of a socket takes a moment to notice. */
 export async function eventually<T>(ask: () => Promise<T>, isSo: (it: T) => boolean): Promise<T> {
-  for (let tries = 0;; tries++) {
+  for (const deadline = Date.now() + 15_000;;) {
     const it = await ask();
     if (isSo(it)) return it;
-    if (tries === 300) throw new Error(`It did not come true: ${JSON.stringify(it)}`);
+    if (Date.now() > deadline) throw new Error(`It did not come true: ${JSON.stringify(it)}`);
     await new Promise((go) => setTimeout(go, 10));
   }
 }

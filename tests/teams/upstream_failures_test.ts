@@ -139,11 +139,11 @@ Deno.test("an upstream that is not there, or is not one, is said to be so", asyn
     modelPrefix: "late/",
     baseUrl: `http://127.0.0.1:${noise.port}`,
     maxAttempts: 1,
-    timeoutMs: 100,
   });
   const garbage = await errorOf(await h.post(key, { ...hello, model: "late/model" }));
   assert.deepEqual([garbage.status, garbage.code], [502, "upstream.failed"]);
-  await own.update({ id: late.id, baseUrl: `http://127.0.0.1:${silence.port}` });
+  const silent = `http://127.0.0.1:${silence.port}`;
+  await own.update({ id: late.id, baseUrl: silent, timeoutMs: 100 });
   const nobody = await errorOf(await h.post(key, { ...hello, model: "late/model" }));
   assert.deepEqual([nobody.status, nobody.code, nobody.retry], [504, "upstream.timeout", "true"]);
   const rows = (await h.usage(id)).map((row) => [

@@ -6,6 +6,7 @@ import { environment, freshDatabase, type Person, world } from "../../kit.ts";
 import { openaiUpstream } from "../../stand_ins/openai.ts";
 import { type Telegram, telegram } from "../../stand_ins/telegram.ts";
 import { home, mira, said, type Written, written } from "../../stand_ins/telegram_people.ts";
+import { noonZone } from "../noon.ts";
 
 export const MODEL = "dev/echo";
 export const OTHER = "dev/no-usage";
@@ -56,6 +57,7 @@ export async function house(variables: Record<string, string> = {}) {
   /** `patienceMs`: how long a platform may take to answer. */
   const clock = { aheadMs: 0, patienceMs: 10_000 };
   const database = await freshDatabase();
+  await database.admin(`alter table tenants alter column time_zone set default '${noonZone()}'`);
   const w = await world({
     database,
     env: await environment({ LOG_LEVEL: "debug", ...variables }),
