@@ -7,7 +7,7 @@ import { Socket } from "node:net";
 import pg from "pg";
 import { isForgotten } from "./failures.ts";
 import { KeptSessions, lendFrom } from "./kept_sessions.ts";
-import { askNamed, valueOf } from "./named_queries.ts";
+import { askNamed, isNamed, type Named, unnamed } from "./named_queries.ts";
 import { TcpStream } from "./tcp_stream.ts";
 
 /** One type for every driver and for a transaction, so that a verb never knows which it has. */
@@ -20,10 +20,10 @@ export type Database = {
   /** A transaction; `access` is told to the server. */
   transaction<T>(work: (db: Db) => Promise<T>, access: "read write" | "read only"): Promise<T>;
   /**
-   * One statement outside any tenant: only definer functions answer anything here. With a name, which
-   * is its text's alone, a session parses and plans it once.
+   * One statement outside any tenant: only definer functions answer anything here. One with a name is
+   * parsed and planned once by a session.
    */
-  query(statement: SQL, name?: string): Promise<Record<string, unknown>[]>;
+  query(statement: SQL | Named): Promise<Record<string, unknown>[]>;
   close(): Promise<void>;
 };
 
@@ -37,12 +37,14 @@ export function rowsOf(result: unknown): Record<string, unknown>[] {
 /** Lends one session to `work`, and to nobody else until it is done. */
 export type Lend = <T>(work: (session: Db) => Promise<T>) => Promise<T>;
 
+const plain = (statement: SQL | Named) => isNamed(statement) ? unnamed(statement) : statement;
+
 /** Wraps the sessions of a driver as ours; `ask` is its own way to one statement, if it has one. */
 export function databaseOf(
   lend: Lend,
   { driver, role, close }: Pick<Database, "driver" | "role" | "close">,
   ask: Database["query"] = async (statement) =>
-    rowsOf(await lend((session) => session.execute(statement))),
+    rowsOf(await lend((session) => session.execute(plain(statement)))),
 ): Database {
   const transaction: Database["transaction"] = async (work, accessMode) => {
     let failure: { error: unknown } | undefined;
@@ -57,11 +59,11 @@ export function databaseOf(
       throw failure ? failure.error : error; // The rollback of a lost session fails as well.
     }
   };
-  const query: Database["query"] = async (statement, name) => {
-    if (!role) return await ask(statement, name);
+  const query: Database["query"] = async (statement) => {
+    if (!role) return await ask(statement);
     return await transaction(async (db) => {
       await db.execute(sql`select set_config('role', ${role}, true)`);
-      return rowsOf(await db.execute(statement));
+      return rowsOf(await db.execute(plain(statement)));
     }, "read write");
   };
   return { driver, role, close, transaction, query };
@@ -81,7 +83,8 @@ const isNeon = (url: string) => /\.neon\.tech$/.test(new URL(url).hostname);
 const TcpPool: typeof Pool = pg.Pool;
 
 /** Encryption is Node's: it wants a socket of its own kind beneath it. */
-const streamFor = ({ ssl }: { ssl?: unknown } = {}) => ssl ? new Socket() : new TcpStream();
+const streamFor = ({ ssl }: { ssl?: unknown } = {}) =>
+  ssl ? new Socket() : new TcpStream(ANSWER_WITHIN_MS);
 
 /** The server ends a statement after 15 s; this is for a network that swallows its answer. */
 const ANSWER_WITHIN_MS = 20_000;
@@ -96,9 +99,9 @@ export function open(url: string, options: OpenOptions = {}): Database {
     max: poolSize,
     connectionTimeoutMillis: 10_000,
     idleTimeoutMillis: 60_000,
-    query_timeout: ANSWER_WITHIN_MS,
     keepAlive: true,
     ...driver === "neon" ? {} : { stream: streamFor },
+    ...driver === "neon" || new pg.Client(url).ssl ? { query_timeout: ANSWER_WITHIN_MS } : {},
   });
   // A connection that breaks says so to whoever waits for its answer; else to nobody.
   pool.on("error", () => {});
@@ -126,39 +129,28 @@ const types = {
     written.has(id) ? String : pg.types.getTypeParser(id, format),
 };
 
-/** Statements as they are sent. What a name stands for is written out once, where it has no parts of its own. */
-function writer() {
-  const texts = new Map<string, string | null>();
-  return (statement: SQL, name = "") => {
-    const given = statement.queryChunks.filter((_, place) => place % 2 === 1);
-    const known = texts.get(name);
-    if (known) return { text: known, params: given };
-    const { sql: text, params } = dialect.sqlToQuery(statement);
-    const isPlain = params.length === given.length && params.every((it, n) => it === given[n]);
-    if (name && known === undefined) texts.set(name, isPlain ? text : null);
-    return { text, params };
-  };
-}
-
 /**
  * Without drizzle's session, which takes longer to make than a small statement to send. Named
  * statements go over sessions of their own, which a pool takes as long to lend.
  */
 function asking(pool: Pool, kept: KeptSessions): Database["query"] {
-  let isNamed = true;
-  const written = writer();
-  return async (statement, name) => {
-    const { text, params } = written(statement, name);
-    const ask = async (client: PoolClient) => (await client.query({ text, types }, params)).rows;
-    if (!name || !isNamed) return await lendFrom(pool, ask);
+  let areKept = true;
+  const ask = (text: string, params: unknown[]) =>
+    lendFrom(pool, async (client) => (await client.query({ text, types }, params)).rows);
+  return async (statement) => {
+    if (!isNamed(statement)) {
+      const { sql: text, params } = dialect.sqlToQuery(statement);
+      return await ask(text, params);
+    }
+    const { text, values } = statement;
+    if (!areKept) return await ask(text, [...values]);
     try {
-      const named = { name, text, values: params.map(valueOf) };
-      return await kept.lend((client) => askNamed(client, named, types));
+      return await kept.lend((client) => askNamed(client, statement, types));
     } catch (error) {
       if (!isForgotten(error)) throw error;
-      isNamed = false; // A pooler stands between, and others' statements are where ours was.
+      areKept = false; // A pooler stands between, and others' statements are where ours was.
       kept.rest();
-      return await lendFrom(pool, ask);
+      return await ask(text, [...values]);
     }
   };
 }

@@ -3,6 +3,7 @@
  * what its columns are each time, and reads that anew; this one remembers it with the session.
  */
 import type { Connection, CustomTypesConfig, PoolClient } from "@neondatabase/serverless";
+import { SQL, sql } from "drizzle-orm";
 
 export type Row = Record<string, unknown>;
 type Parse = (text: string) => unknown;
@@ -10,17 +11,26 @@ type Columns = readonly { name: string; parse: Parse }[];
 type Field = { name: string; dataTypeID: number };
 type Done = (error: unknown, rows?: Row[]) => void;
 
-/** What a name stands for, and its values as they are sent. */
-export type Named = { name: string; text: string; values: readonly (string | null)[] };
+/** Kinds of values that are their own text. */
+type Value = string | number | boolean | null;
+
+/** What a name stands for, which is its text's alone, and what is put for `$1`, `$2` and so on. */
+export type Named = { name: string; text: string; values: readonly Value[] };
+
+export const isNamed = (statement: SQL | Named): statement is Named => !(statement instanceof SQL);
+
+/** The same for a session that knows no names. */
+export function unnamed({ text, values }: Named): SQL {
+  const pieces = text.split(/\$(\d+)/).map((piece, n) =>
+    n % 2 === 0 ? sql.raw(piece) : sql`${values[Number(piece) - 1]}`
+  );
+  return sql.join(pieces);
+}
 
 const described = new WeakMap<Connection, Map<string, Columns>>();
 
-/** What is sent of a value; only these kinds are their own text. */
-export function valueOf(value: unknown): string | null {
-  if (value === null || typeof value === "string") return value;
-  if (typeof value === "number" || typeof value === "boolean") return String(value);
-  throw new TypeError("A named statement takes texts, numbers, booleans and nulls");
-}
+const written = (value: Value) =>
+  value === null || typeof value === "string" ? value : String(value);
 
 const encoder = new TextEncoder();
 
@@ -28,7 +38,7 @@ const encoder = new TextEncoder();
  * Bind, Execute and Sync of what is parsed already, all values and columns as texts (PostgreSQL, 55.7),
  * in one piece: the driver puts them together from a buffer each.
  */
-function execution({ name, values }: Named): Uint8Array<ArrayBuffer> {
+function execution(name: string, values: readonly (string | null)[]): Uint8Array<ArrayBuffer> {
   const letters = values.reduce((sum, value) => sum + (value?.length ?? 0), name.length);
   const bytes = new Uint8Array(32 + 4 * values.length + 3 * letters);
   const view = new DataView(bytes.buffer);
@@ -73,15 +83,16 @@ class NamedQuery {
   }
 
   submit = (connection: Connection) => {
-    const { name, text, values } = this.#named;
+    const { name, text } = this.#named;
+    const values = this.#named.values.map(written);
     const known = described.get(connection)?.get(name);
     this.#connection = connection;
     this.#columns = known ?? [];
-    if (known) return void connection.stream.write(execution(this.#named));
+    if (known) return void connection.stream.write(execution(name, values));
     connection.stream.cork?.();
     connection.close({ type: "S", name }, true); // What failed before may have left it there.
     connection.parse({ name, text, types: [] }, true);
-    connection.bind({ statement: name, values: [...values] }, true);
+    connection.bind({ statement: name, values }, true);
     connection.describe({ type: "P", name: "" }, true);
     connection.execute(null, true);
     connection.sync();

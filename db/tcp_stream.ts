@@ -13,6 +13,13 @@ const coded = (error: unknown) =>
     ? Object.assign(error, { code: "ENOTFOUND" })
     : error;
 
+/** Whether bytes end with ReadyForQuery, as every answer does (PostgreSQL, 54.7). */
+function isReady(bytes: Uint8Array, count: number): boolean {
+  const at = count - 6;
+  return bytes[at] === 90 && bytes[at + 1] === 0 && bytes[at + 2] === 0 && bytes[at + 3] === 0 &&
+    bytes[at + 4] === 5;
+}
+
 /** An unencrypted connection; emits `connect`, `data` with bytes of its own, `error` and `close`. */
 export class TcpStream extends EventEmitter {
   writable = false;
@@ -23,6 +30,20 @@ export class TcpStream extends EventEmitter {
   #pending: Uint8Array[] = [];
   #written: Promise<void> = Promise.resolve();
   #writes = 0;
+  /** How many looks of the watch have found the same question open. */
+  #looks = 0;
+  #isAsked = false;
+  #watch: ReturnType<typeof setInterval> | undefined;
+  readonly #answerWithinMs: number;
+
+  /**
+   * A question that is open for `answerWithinMs`, or at most twice that, ends the connection. The
+   * driver's own limit is a timer for each question, which takes longer to make than that to send.
+   */
+  constructor(answerWithinMs: number) {
+    super();
+    this.#answerWithinMs = answerWithinMs;
+  }
 
   /** To a port of a host, or to the path of a Unix socket. */
   connect(where: number | string, host?: string): this {
@@ -43,8 +64,16 @@ export class TcpStream extends EventEmitter {
     }
     if (!this.#isReferenced) conn.unref();
     this.writable = true;
+    this.#watch = setInterval(() => this.#look(), this.#answerWithinMs);
+    Deno.unrefTimer(this.#watch);
     this.emit("connect");
     await this.#read(conn);
+  }
+
+  #look() {
+    if (!this.#isAsked || this.#looks++ === 0) return;
+    const late = new Error(`The server did not answer within ${this.#answerWithinMs} ms`);
+    this.destroy(Object.assign(late, { code: "ETIMEDOUT" }));
   }
 
   async #read(conn: Deno.Conn) {
@@ -52,6 +81,7 @@ export class TcpStream extends EventEmitter {
     for (;;) {
       const count = await conn.read(buffer);
       if (count === null) return this.destroy();
+      if (isReady(buffer, count)) this.#isAsked = false;
       const isSmall = count * 4 < READ_BYTES;
       const bytes = isSmall ? buffer.slice(0, count) : buffer.subarray(0, count);
       if (!isSmall) buffer = new Uint8Array(READ_BYTES);
@@ -80,6 +110,8 @@ export class TcpStream extends EventEmitter {
     const [first] = pieces;
     const conn = this.#conn;
     if (!first || !conn) return;
+    if (!this.#isAsked) this.#looks = 0;
+    this.#isAsked = true;
     const bytes = pieces.length === 1 ? first : Buffer.concat(pieces);
     // At once when it is its turn, and not when others have gone on with theirs.
     const written = this.#writes++ === 0
@@ -100,6 +132,7 @@ export class TcpStream extends EventEmitter {
   destroy(error?: unknown): this {
     if (this.#ending.signal.aborted) return this;
     this.#ending.abort();
+    clearInterval(this.#watch);
     this.writable = false;
     if (error) this.emit("error", error);
     this.#conn?.close();

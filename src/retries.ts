@@ -1,5 +1,6 @@
 /** Tries again what a failing database interrupted, and asks whether a broken commit took place. */
 import { type SQL, sql } from "drizzle-orm";
+import type { Named } from "../db/named_queries.ts";
 import type { Database } from "../db/client.ts";
 import { codesOf, isBroken, isRetryable } from "../db/failures.ts";
 import { Fault } from "./errors.ts";
@@ -46,18 +47,18 @@ function away(cause: unknown): Fault {
 }
 
 /** What is asked, or what that is when an answer to it may have been lost. */
-export type Question = SQL | ((again: boolean) => SQL);
+export type Question = SQL | Named | ((again: boolean) => SQL | Named);
 export type Patient = Omit<Database, "query"> & {
-  query(question: Question, name?: string): ReturnType<Database["query"]>;
+  query(question: Question): ReturnType<Database["query"]>;
 };
 
 /** The same database, whose `query` survives a dropped connection. What it asks may be asked twice. */
 export function patient(database: Database): Patient {
-  const query: Patient["query"] = async (question, name) => {
+  const query: Patient["query"] = async (question) => {
     for (let attempt = 1;; attempt++) {
       try {
         const statement = typeof question === "function" ? question(attempt > 1) : question;
-        return await database.query(statement, name);
+        return await database.query(statement);
       } catch (error) {
         if (attempt === ATTEMPTS || !isRetryable(error)) throw refusalOf(error);
       }

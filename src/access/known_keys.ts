@@ -2,7 +2,6 @@
  * What API keys are worth, remembered: a key is believed while nothing has changed in its tenant
  * since its row was read, and read again once per change.
  */
-import { sql } from "drizzle-orm";
 import { createHash, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { type Batcher, batcher, LATER_MS } from "../batches.ts";
@@ -182,9 +181,12 @@ async function readHoldings(
   const named = texts.map(readKey);
   const ids = JSON.stringify(named.flatMap((key) => key ? [key.id] : []));
   const rows = await services.database.query(
-    sql`select w.id as wanted, k.* from jsonb_array_elements_text(${ids}::jsonb) w (id)
-      cross join lateral api_key_by_id(w.id::uuid) k`,
-    "api_keys_by_id",
+    {
+      name: "api_keys_by_id",
+      text: `select w.id as wanted, k.* from jsonb_array_elements_text($1::jsonb) w (id)
+        cross join lateral api_key_by_id(w.id::uuid) k`,
+      values: [ids],
+    },
   );
   const byId = new Map(rows.map((row) => [String(row.wanted), row]));
   return named.map((key) => {

@@ -1,5 +1,4 @@
 /** Who a request comes from: an access token or an API key, told apart by how they look. */
-import { sql } from "drizzle-orm";
 import { type Batcher, batcher, LATER_MS } from "../batches.ts";
 import type { Principal, Services } from "../context.ts";
 import { Fault, isAway } from "../errors.ts";
@@ -81,7 +80,11 @@ type Use = { tenant: string; id: string; at: Date };
 function writing({ database }: Services): Batcher<Use, true> {
   return batcher<Use, true>(async (uses) => {
     const told = JSON.stringify(uses);
-    await database.query(sql`select api_keys_used(${told}::jsonb)`, "api_keys_used");
+    await database.query({
+      name: "api_keys_used",
+      text: "select api_keys_used($1::jsonb)",
+      values: [told],
+    });
     return uses.map(() => true);
   }, { most: 200, lanes: 1, gatherMs: LATER_MS, isEverybodys: isAway });
 }

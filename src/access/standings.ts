@@ -3,7 +3,7 @@
  * is believed while nothing has changed since it was signed; from then on the database is asked once
  * per change and the answer kept.
  */
-import { sql } from "drizzle-orm";
+import { type SQL, sql } from "drizzle-orm";
 import { LRUCache } from "lru-cache";
 import type { Database } from "../../db/client.ts";
 import type { Grants, Principal } from "../context.ts";
@@ -56,7 +56,7 @@ const LAG_MS = 5_000;
 
 /** Reads a standing in one query. Within a transaction `query` is the transaction's. */
 export async function readStanding(
-  query: Database["query"],
+  query: (statement: SQL) => ReturnType<Database["query"]>,
   { home, subject, session, acting }: Whose,
   unknown: (what: string) => void,
 ): Promise<Standing> {

@@ -52,7 +52,7 @@ export function headersOf(init: HeadersInit | undefined, own: ReadonlySet<string
   for (const [given, text] of isPlain ? Object.entries(init ?? {}) : new Headers(init)) {
     const name = given.toLowerCase();
     if (own.has(name)) continue;
-    const value = bare(text, 0);
+    const value = bare(text, 0, text.length);
     if (!token.test(name)) throw new TypeError(`"${name}" is no name of a header`);
     if (!fieldValue.test(value)) throw new TypeError(`The header ${name} has no valid value`);
     const before = headers.get(name);
@@ -110,28 +110,56 @@ const statusLine = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/;
 
 /** A head without its empty line. Folded lines, bare line ends and names that are none are refused. */
 export function parseHead(text: string): Head {
-  const [first = "", ...lines] = text.split("\r\n");
-  const [, minor, status] = statusLine.exec(first) ?? [];
+  let end = lineEnd(text, 0);
+  const [, minor, status] = statusLine.exec(text.slice(0, end)) ?? [];
   if (status === undefined) throw new NotHttp("it begins with no status line");
   const headers: Pairs = [];
   const about = { length: "", codings: "", connection: "", keep: "" };
-  for (const line of lines) {
-    const colon = line.indexOf(":");
-    const name = line.slice(0, Math.max(colon, 0));
-    const value = bare(line, colon + 1);
-    if (!token.test(name) || !fieldValue.test(value)) throw new NotHttp("a header line is none");
+  while (end < text.length) {
+    const start = end + 2;
+    end = lineEnd(text, start);
+    const colon = nameEnd(text, start);
+    if (colon === start || text[colon] !== ":" || !isFieldValue(text, colon + 1, end)) {
+      throw new NotHttp("a header line is none");
+    }
+    const name = text.slice(start, colon);
+    const value = bare(text, colon + 1, end);
     headers.push([name, value]);
     note(about, name.toLowerCase(), value);
   }
   const isOld = minor === "0";
   const framing = framingOf(about, { isOld });
-  const closes = isOld || /\bclose\b/i.test(about.connection);
+  const closes = isOld || (about.connection !== "" && /\bclose\b/i.test(about.connection));
   return { status: Number(status), headers, framing, keepMs: closes ? 0 : keepMsOf(about.keep) };
 }
 
-/** From `start` to the end, without spaces and tabs around it. */
-function bare(line: string, start: number): string {
-  let end = line.length;
+/** Where the line ends that begins at `start`. */
+function lineEnd(text: string, start: number): number {
+  const end = text.indexOf("\r\n", start);
+  return end < 0 ? text.length : end;
+}
+
+/** The characters of a token (RFC 9110, 5.6.2), by their codes. */
+const ofToken = Array.from({ length: 256 }, (_, code) => token.test(String.fromCharCode(code)));
+
+/** Behind the token that begins at `start`. */
+function nameEnd(text: string, start: number): number {
+  let at = start;
+  while (ofToken[text.charCodeAt(at)]) at++;
+  return at;
+}
+
+/** As `fieldValue`, of a part: looked at by hand, since there are many and most are short. */
+function isFieldValue(text: string, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) {
+    const code = text.charCodeAt(at);
+    if ((code < 32 && code !== 9) || code === 127 || code > 255) return false;
+  }
+  return true;
+}
+
+/** From `start` to `end`, without spaces and tabs around it. */
+function bare(line: string, start: number, end: number): string {
   const isBlank = (at: number) => line[at] === " " || line[at] === "\t";
   while (start < end && isBlank(start)) start++;
   while (end > start && isBlank(end - 1)) end--;
@@ -164,6 +192,7 @@ function framingOf({ length, codings }: About, { isOld }: { isOld: boolean }): F
 
 /** `Keep-Alive: timeout=5` less the second that an answer may be under way. */
 function keepMsOf(keep: string): number {
+  if (keep === "") return Infinity;
   const [, seconds] = /(?:^|[,\s])timeout=(\d{1,6})/i.exec(keep) ?? [];
   return seconds === undefined ? Infinity : Math.max(0, Number(seconds) - 1) * 1_000;
 }

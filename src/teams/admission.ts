@@ -8,6 +8,7 @@ import { LRUCache } from "lru-cache";
 import { v7 } from "uuid";
 import { z } from "zod";
 import type { Database } from "../../db/client.ts";
+import type { Named } from "../../db/named_queries.ts";
 import type { endpoints, outcomes, usageSources } from "../../db/schema/teams.ts";
 import { type Batcher, batcher, LATER_MS } from "../batches.ts";
 import type { Services, TenantCtx } from "../context.ts";
@@ -119,23 +120,17 @@ function deskOf({ database }: Pick<Services, "database">): Desk {
     const [lone] = items;
     if (lone?.calendar && items.length === 1) {
       const { calendar } = lone;
-      const [row] = await database.query(
-        (again) => alone(lone, calendar, again || isPart),
-        "chat_admit_one",
-      );
+      const [row] = await database.query((again) => alone(lone, calendar, again || isPart));
       return [rowIn(row?.told)];
     }
     const asked = JSON.stringify(items.map((item, place) => ({ ...item, place })));
-    const rows = await database.query(
-      (again) => sql`select * from chat_admit(${asked}::jsonb, ${again || isPart})`,
-      "chat_admit",
-    );
+    const rows = await database.query((again) => together(asked, again || isPart));
     const byPlace = new Map(rows.map((row) => [Number(row.place), row]));
     return items.map((_, place) => byPlace.get(place) ?? { verdict: "no_team" });
   }, { most: MOST, lanes: 2, isEverybodys: isAway });
   const settle = batcher<Settling, true>(async (items) => {
     const done = JSON.stringify(items.map(rowOf));
-    await database.query(sql`select chat_settle(${done}::jsonb)`, "chat_settle");
+    await database.query(settling(done));
     return items.map(() => true);
   }, { most: MOST, lanes: 1, gatherMs: LATER_MS, isEverybodys: isAway });
   const calendars = new LRUCache<string, Calendar>({ max: 1_000 });
@@ -150,11 +145,27 @@ function rowIn(told: unknown): Row {
   return { ...told };
 }
 
-const alone = (it: Item, day: Told, again: boolean) =>
-  sql`select chat_admit_one(${it.tenant}::uuid, ${it.team}::uuid, ${it.key}::uuid,
-    ${it.lease}::uuid, ${it.session}::uuid, ${it.user}, ${it.endpoint}, ${it.model}, ${it.tokens}::integer,
-    ${it.request}, ${it.seconds}::integer, ${again}::boolean, ${day.day_on}::date, ${day.month_on}::date,
-    ${day.day_ends}::timestamptz, ${day.month_ends}::timestamptz) as told`;
+const alone = (it: Item, day: Told, again: boolean): Named => ({
+  name: "chat_admit_one",
+  text: `select chat_admit_one($1::uuid, $2::uuid, $3::uuid, $4::uuid, $5::uuid, $6::text, $7::text,
+    $8::text, $9::integer, $10::text, $11::integer, $12::boolean, $13::date, $14::date,
+    $15::timestamptz, $16::timestamptz) as told`,
+  values: [
+    ...[it.tenant, it.team, it.key, it.lease, it.session, it.user, it.endpoint, it.model],
+    ...[it.tokens, it.request, it.seconds, again],
+    ...[day.day_on, day.month_on, day.day_ends, day.month_ends],
+  ],
+});
+const together = (asked: string, again: boolean): Named => ({
+  name: "chat_admit",
+  text: "select * from chat_admit($1::jsonb, $2::boolean)",
+  values: [asked, again],
+});
+const settling = (done: string): Named => ({
+  name: "chat_settle",
+  text: "select chat_settle($1::jsonb)",
+  values: [done],
+});
 
 const wholeMs = (ms: number | null) => ms === null ? null : Math.round(ms);
 const rowOf = ({ tenantId, lease, settlement: s }: Settling): Row => ({

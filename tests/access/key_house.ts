@@ -1,6 +1,7 @@
 /** Keys of a tenant, and processes that are shown them: their queries are counted and can be held up. */
 import { sql } from "drizzle-orm";
 import type { Database } from "../../db/client.ts";
+import { isNamed } from "../../db/named_queries.ts";
 import type { Permission } from "../../src/access/permissions.ts";
 import { principals } from "../../src/access/principals.ts";
 import { cache } from "../../src/cache/cache.ts";
@@ -18,10 +19,12 @@ export async function keyHouse() {
     const { database } = h.w.process;
     const count = { queries: 0, read: 0, writes: 0, epochs: 0 };
     const gate: { hold: Promise<void> | null; error: Error | null } = { hold: null, error: null };
-    const gated = async (...[statement, name]: Parameters<Database["query"]>) => {
+    const nameOf = (statement: Parameters<Database["query"]>[0]) =>
+      isNamed(statement) ? statement.name : null;
+    const gated: Database["query"] = async (statement) => {
       const { hold, error } = gate;
-      const rows = await database.query(statement, name);
-      if (name === "api_keys_by_id") count.read++;
+      const rows = await database.query(statement);
+      if (nameOf(statement) === "api_keys_by_id") count.read++;
       await hold;
       if (error) throw error;
       return rows;
@@ -39,10 +42,10 @@ export async function keyHouse() {
       }),
       database: patient({
         ...database,
-        query: (statement, name) => {
-          if (name === "api_keys_used") count.writes++;
+        query: (statement) => {
+          if (nameOf(statement) === "api_keys_used") count.writes++;
           else count.queries++;
-          return gated(statement, name);
+          return gated(statement);
         },
       }),
     };

@@ -1,6 +1,7 @@
 /** A database that knows one person, for tests of how somebody stands. */
 import { PgDialect } from "drizzle-orm/pg-core";
 import type { Database } from "../../db/client.ts";
+import { isNamed } from "../../db/named_queries.ts";
 import type { Whose } from "../../src/access/standings.ts";
 import type { Issued } from "../../src/access/tokens.ts";
 
@@ -36,7 +37,7 @@ export function rowOf(
 
 const dialect = new PgDialect();
 export const namesIn = (...[statement]: Parameters<Database["query"]>) =>
-  dialect.sqlToQuery(statement).params.map(String);
+  (isNamed(statement) ? statement.values : dialect.sqlToQuery(statement).params).map(String);
 
 export function databaseOf(query: Database["query"]): Database {
   const no = () => Promise.reject(new Error("only asked"));

@@ -40,7 +40,11 @@ export const behaviours: Record<string, Check> = {
   "answers a named statement on every session, with values of its own": async ({ w }) => {
     const { database } = w.process;
     const ask = (n: number) =>
-      database.query(sql`select ${n}::int as n, ${`word ${n}`}::text as word`, "n_and_word");
+      database.query({
+        name: "n_and_word",
+        text: "select $1::int as n, $2::text as word",
+        values: [n, `word ${n}`],
+      });
     for (let turn = 0; turn < 3; turn++) {
       const numbers = Array.from({ length: 12 }, (_, n) => n);
       const rows = await Promise.all(numbers.map(ask));
@@ -49,7 +53,9 @@ export const behaviours: Record<string, Check> = {
         numbers.map((n) => ({ n, word: `word ${n}` })),
       );
     }
-    await assert.rejects(() => database.query(sql`select 1 / ${0}::int`, "division"));
+    await assert.rejects(() =>
+      database.query({ name: "division", text: "select 1 / $1::int", values: [0] })
+    );
     assert.equal((await ask(7))[0]?.n, 7);
   },
   "keeps what transact wrote and nothing of what failed": async ({ ctx }) => {

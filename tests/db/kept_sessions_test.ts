@@ -11,7 +11,11 @@ Deno.test.afterAll(async () => await on[Symbol.asyncDispose]());
 
 const named = async (database: Database, n: number) =>
   Number(
-    (await database.query(sql`select ${n}::int + 1 as more, pg_sleep(0.01)`, "more"))[0]?.more,
+    (await database.query({
+      name: "more",
+      text: "select $1::int + 1 as more, pg_sleep(0.01)",
+      values: [n],
+    }))[0]?.more,
   );
 const numbers = Array.from({ length: 24 }, (_, n) => n);
 const allNamed = (database: Database) => Promise.all(numbers.map((n) => named(database, n)));
@@ -46,11 +50,12 @@ for (const poolSize of [1, 2, 3, 6, 10]) {
 Deno.test("a session is named on from statement to statement, and plans it once", async () => {
   const database = open(on.url);
   const plans = () =>
-    database.query(
-      sql`select pg_backend_pid() as pid, (select generic_plans + custom_plans
-      from pg_prepared_statements where name = 'own_plans') as asked, ${1}::int as n`,
-      "own_plans",
-    );
+    database.query({
+      name: "own_plans",
+      text: `select pg_backend_pid() as pid, (select generic_plans + custom_plans
+        from pg_prepared_statements where name = 'own_plans') as asked, $1::int as n`,
+      values: [1],
+    });
   const told: Record<string, unknown>[] = [];
   for (let turn = 0; turn < 5; turn++) told.push(...await plans());
   assert.equal(new Set(told.map(({ pid }) => pid)).size, 1);

@@ -46,7 +46,7 @@ const tcp = () => Deno.listen({ hostname: "127.0.0.1", port: 0 });
 Deno.test("what is written arrives whole and in order, what was corked in one piece", async () => {
   using listener = tcp();
   const { reads } = echo(listener);
-  const stream = new TcpStream();
+  const stream = new TcpStream(60_000);
   const { told, text } = heard(stream);
   stream.connect(listener.addr.port, "127.0.0.1");
   await until(() => stream.writable);
@@ -70,10 +70,40 @@ Deno.test("what is written arrives whole and in order, what was corked in one pi
   assert.equal(stream.writable, false);
 });
 
+Deno.test("a question that stays open ends its connection, and no answered one and no rest does", async () => {
+  const ready = new Uint8Array([90, 0, 0, 0, 5, 73]); // ReadyForQuery, idle.
+  const answers: [string, Uint8Array[], boolean][] = [
+    ["nothing", [], true],
+    ["a part", [new TextEncoder().encode("a row")], true],
+    ["the end of it", [new TextEncoder().encode("a row"), ready], false],
+  ];
+  for (const [what, pieces, isLate] of answers) {
+    using listener = tcp();
+    const answering = (async () => {
+      const conn = await listener.accept();
+      await conn.read(new Uint8Array(10));
+      for (const piece of pieces) await conn.write(piece);
+      return conn;
+    })();
+    const stream = new TcpStream(60);
+    const { told, text } = heard(stream);
+    stream.connect(listener.addr.port, "127.0.0.1");
+    await until(() => stream.writable);
+    stream.write(Buffer.from("question"));
+    using _conn = await answering;
+    await until(() => text().length === pieces.reduce((sum, { length }) => sum + length, 0));
+    if (isLate) await until(() => told.includes("close"));
+    else await new Promise((go) => setTimeout(go, 300));
+    const rest = isLate ? ["error ETIMEDOUT", "close"] : [];
+    assert.deepEqual(told, ["connect", ...rest], what);
+    stream.destroy();
+  }
+});
+
 Deno.test("every end is told once: the far side's, our own, a refusal, a giving up", async () => {
   using listener = tcp();
   const { conns } = echo(listener);
-  const left = new TcpStream();
+  const left = new TcpStream(60_000);
   const far = heard(left);
   left.connect(listener.addr.port, "127.0.0.1");
   await until(() => conns.length === 1);
@@ -82,19 +112,19 @@ Deno.test("every end is told once: the far side's, our own, a refusal, a giving 
   left.destroy();
   assert.deepEqual(far.told, ["connect", "close"]);
 
-  const refused = new TcpStream();
+  const refused = new TcpStream(60_000);
   const nobody = heard(refused);
   refused.connect(freePort(), "127.0.0.1");
   await until(() => nobody.told.length === 2);
   assert.deepEqual(nobody.told, ["error ECONNREFUSED", "close"]);
 
-  const lost = new TcpStream();
+  const lost = new TcpStream(60_000);
   const nowhere = heard(lost);
   lost.connect(5432, "no.such.host.invalid");
   await until(() => nowhere.told.length === 2);
   assert.deepEqual(nowhere.told, ["error ENOTFOUND", "close"]);
 
-  const late = new TcpStream();
+  const late = new TcpStream(60_000);
   const given = heard(late);
   late.connect(listener.addr.port, "127.0.0.1");
   late.destroy(Object.assign(new Error("timeout expired"), { code: "ETIMEDOUT" }));
@@ -107,7 +137,7 @@ Deno.test("a Unix socket is a way to a database too", async () => {
   await Deno.remove(path);
   using listener = Deno.listen({ transport: "unix", path });
   echo(listener);
-  const stream = new TcpStream();
+  const stream = new TcpStream(60_000);
   const { text } = heard(stream);
   stream.connect(path);
   await until(() => stream.writable);
