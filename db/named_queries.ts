@@ -109,8 +109,9 @@ class NamedQuery {
   handleDataRow({ fields }: { fields: readonly (string | null)[] }) {
     const row: Row = {};
     try {
-      for (const [place, { name, parse }] of this.#columns.entries()) {
-        const text = fields[place] ?? null;
+      let place = 0;
+      for (const { name, parse } of this.#columns) {
+        const text = fields[place++] ?? null;
         row[name] = text === null ? null : parse(text);
       }
       this.#rows.push(row);

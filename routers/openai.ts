@@ -151,14 +151,19 @@ async function exchanged(
   text: string,
 ) {
   const request = readRequest(endpoint, text, chatting.effective);
-  const { signal } = c.req.raw;
+  const { raw } = c.req;
   const sessionUser = c.req.header(SESSION_USER);
   if (sessionUser === undefined || endpoint === "embeddings") {
-    const { userId } = request;
-    return answered(c, await exchange(ctx, chatting, request, { signal, userId }), headers);
+    const place = {
+      userId: request.userId,
+      get signal() {
+        return raw.signal;
+      },
+    };
+    return answered(c, await exchange(ctx, chatting, request, place), headers);
   }
   const speaker = { platform: chatting.effective.platformName, userId: userOf(sessionUser) };
-  const it = await untilKept(await converse(ctx, chatting, speaker, request, signal));
+  const it = await untilKept(await converse(ctx, chatting, speaker, request, raw.signal));
   return answered(c, it, { ...headers, "x-session-id": it.sessionId });
 }
 

@@ -70,7 +70,7 @@ begin
     perform quota_counted(in_tenant, of_team, 'day', on_day, -1, 0);
   end if;
   return json_build_object('verdict', verdict, 'day_quota', day_quota, 'day_left', day_left,
-    'month_quota', month_quota, 'month_left', month_left, 'day_ends', day_ends, 'month_ends', month_ends);
+    'month_quota', month_quota, 'month_left', month_left);
 end $$;
 
 create or replace function chat_admit(asked jsonb, again boolean default false)

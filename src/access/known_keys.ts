@@ -44,7 +44,7 @@ export type KnownKeys = {
 /** Unlike `max`, it sets no memory aside before there is anything to hold. */
 const most = (maxSize: number) => ({ maxSize, sizeCalculation: () => 1 });
 
-type Keep = (name: string, holding: Holding | null, readAtMs: number) => void;
+type Keep = (text: string, holding: Holding | null, readAtMs: number) => void;
 
 /** Readings of rows, each made once however many wait for it. */
 function readings(services: Services, keep: Keep) {
@@ -52,41 +52,40 @@ function readings(services: Services, keep: Keep) {
   const nowMs = () => services.now().getTime();
   return {
     /** What it says is what held at its beginning or later. */
-    begin(name: string, text: string): Promise<Holding | null> {
+    begin(text: string): Promise<Holding | null> {
       const startedAtMs = nowMs();
       const answer = readHoldings(services, [text]).then(([holding = null]) => {
-        keep(name, holding, startedAtMs);
+        keep(text, holding, startedAtMs);
         return holding;
       });
       const reading = { answer, startedAtMs };
-      underWay.set(name, reading);
+      underWay.set(text, reading);
       const ended = () => {
-        if (underWay.get(name) === reading) underWay.delete(name);
+        if (underWay.get(text) === reading) underWay.delete(text);
       };
       answer.then(ended, ended);
       return answer;
     },
     /** Not one that hangs: its answer may be as old as its question. */
-    running(name: string): Promise<Holding | null> | undefined {
-      const reading = underWay.get(name);
+    running(text: string): Promise<Holding | null> | undefined {
+      const reading = underWay.get(text);
       return reading && nowMs() - reading.startedAtMs < KEY_TTL_MS ? reading.answer : undefined;
     },
   };
 }
 
-type Named = { name: string; text: string };
-
 /** Reads the rows of keys in use again, a while later and together: nobody waits for them. */
-function renewals(services: Services, keep: Keep): Batcher<Named, true> {
-  return batcher<Named, true>(async (due) => {
+function renewals(services: Services, keep: Keep): Batcher<string, true> {
+  return batcher<string, true>(async (due) => {
     const startedAtMs = services.now().getTime();
-    const holdings = await readHoldings(services, due.map(({ text }) => text));
-    due.forEach(({ name }, place) => keep(name, holdings[place] ?? null, startedAtMs));
+    const holdings = await readHoldings(services, due);
+    due.forEach((text, place) => keep(text, holdings[place] ?? null, startedAtMs));
     return due.map(() => true);
   }, { most: 200, lanes: 1, gatherMs: LATER_MS, isEverybodys: isAway });
 }
 
 export function knownKeys(services: Services): KnownKeys {
+  // By their texts: a digest of each takes longer than all else that is looked at.
   // Apart, so that made-up keys do not push out those that are in use.
   const known = new LRUCache<string, Known>(most(10_000));
   const unknown = new LRUCache<string, number>(most(1_000));
@@ -94,59 +93,58 @@ export function knownKeys(services: Services): KnownKeys {
   const ours = `sb_${services.keyEnvironment}_`;
   const nowMs = () => services.now().getTime();
 
-  function keep(name: string, holding: Holding | null, readAtMs: number) {
+  function keep(text: string, holding: Holding | null, readAtMs: number) {
     if (!holding) {
-      known.delete(name);
-      unknown.set(name, readAtMs);
+      known.delete(text);
+      unknown.set(text, readAtMs);
       return;
     }
-    const other = known.get(name);
+    const other = known.get(text);
     const isOlder = other && (other.holding.epoch > holding.epoch ||
       (other.holding.epoch === holding.epoch && other.readAtMs > readAtMs &&
         other.readAtMs <= nowMs()));
-    if (!isOlder) known.set(name, { holding, readAtMs, isRenewing: false });
+    if (!isOlder) known.set(text, { holding, readAtMs, isRenewing: false });
   }
   const { begin, running } = readings(services, keep);
   const renewing = renewals(services, keep);
 
-  async function fresh(name: string, text: string, epoch: number) {
-    const joined = await running(name);
+  async function fresh(text: string, epoch: number) {
+    const joined = await running(text);
     // Of those who waited in vain the first asks again, for all of them.
-    return joined && joined.epoch >= epoch ? joined : await (running(name) ?? begin(name, text));
+    return joined && joined.epoch >= epoch ? joined : await (running(text) ?? begin(text));
   }
 
-  function at(name: string, text: string, it: Known, epoch: number) {
+  function at(text: string, it: Known, epoch: number) {
     const { holding, readAtMs } = it;
     const ageMs = nowMs() - readAtMs;
     const isGood = holding.epoch >= epoch && holding.untilMs > nowMs() &&
       ageMs >= 0 && ageMs < KEPT_MS;
-    if (!isGood) return fresh(name, text, epoch);
+    if (!isGood) return fresh(text, epoch);
     if (ageMs >= KEPT_MS / 2 && !it.isRenewing) {
       it.isRenewing = true; // Ahead of its end, off the caller's path.
-      renewing.ask({ name, text }).catch(() => it.isRenewing = false);
+      renewing.ask(text).catch(() => it.isRenewing = false);
     }
     return holding;
   }
 
-  async function stranger(name: string, text: string, addressOf: () => string) {
+  async function stranger(text: string, addressOf: () => string) {
     if (!readKey(text)) return null; // The checksum says so without a query.
-    const ageMs = nowMs() - (unknown.get(name) ?? -Infinity);
+    const ageMs = nowMs() - (unknown.get(text) ?? -Infinity);
     if (ageMs >= 0 && ageMs < KEY_TTL_MS) return null;
-    return await (running(name) ??
-      strangers.ask(addressOf(), () => running(name) ?? begin(name, text)));
+    return await (running(text) ??
+      strangers.ask(addressOf(), () => running(text) ?? begin(text)));
   }
 
   return {
     of: (text, addressOf) => {
-      // Not worth a hash; or another installation's, whatever its checksum says.
+      // Not worth a look; or another installation's, whatever its checksum says.
       if (text.length > LONGEST || !text.startsWith(ours)) return null;
-      const name = createHash("sha256").update(text).digest("hex");
-      const it = known.get(name);
-      if (!it) return stranger(name, text, addressOf);
+      const it = known.get(text);
+      if (!it) return stranger(text, addressOf);
       const epoch = services.cache.epochOf(it.holding.tenantId, "access");
       return typeof epoch === "number"
-        ? at(name, text, it, epoch)
-        : epoch.then((epoch) => at(name, text, it, epoch));
+        ? at(text, it, epoch)
+        : epoch.then((epoch) => at(text, it, epoch));
     },
   };
 }

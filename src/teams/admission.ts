@@ -121,7 +121,8 @@ function deskOf({ database }: Pick<Services, "database">): Desk {
     if (lone?.calendar && items.length === 1) {
       const { calendar } = lone;
       const [row] = await database.query((again) => alone(lone, calendar, again || isPart));
-      return [rowIn(row?.told)];
+      const { day_ends, month_ends } = calendar;
+      return [{ day_ends, month_ends, ...rowIn(row?.told) }];
     }
     const asked = JSON.stringify(items.map((item, place) => ({ ...item, place })));
     const rows = await database.query((again) => together(asked, again || isPart));

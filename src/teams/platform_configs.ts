@@ -6,7 +6,7 @@ import { asc, eq } from "drizzle-orm";
 import { z } from "zod";
 import { platformConfigs, platformTypes } from "../../db/schema/teams.ts";
 import { cached, read, type TenantCtx, transact, type TxCtx } from "../context.ts";
-import { Fault, invalid } from "../errors.ts";
+import { Fault, invalid, notFound } from "../errors.ts";
 import { requireMatch } from "../etags.ts";
 import { columnsOf, found, given, one } from "../rows.ts";
 import { ROOT_TENANT } from "../topics.ts";
@@ -47,10 +47,8 @@ export const list = (ctx: TenantCtx): Promise<z.infer<typeof Listed>> =>
 /** One type's defaults. */
 export async function configOf(ctx: TenantCtx, type: PlatformConfig["platformType"]) {
   const { platformConfigs } = await list(ctx);
-  return found(
-    platformConfigs.filter(({ platformType }) => platformType === type),
-    "platform_type",
-  );
+  for (const config of platformConfigs) if (config.platformType === type) return config;
+  throw notFound("platform_type");
 }
 
 export const Update = z.strictObject({

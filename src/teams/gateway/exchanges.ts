@@ -24,7 +24,8 @@ import { countedOf, type Said, saidIn, type Usage, usageOf } from "./usages.ts";
 export type Chatting = { teamId: string; apiKeyId: string | null; effective: Effective };
 
 export type Place = {
-  signal: AbortSignal;
+  /** Looked at once the database is asked: a server makes it when it is. */
+  readonly signal: AbortSignal;
   sessionId?: string | null;
   userId?: string | null;
 };
@@ -141,8 +142,9 @@ export async function exchange(
   ctx: TenantCtx,
   { teamId, apiKeyId, effective }: Chatting,
   request: ChatRequest,
-  { signal, sessionId = null, userId = null }: Place,
+  place: Place,
 ): Promise<Exchange> {
+  const { sessionId = null, userId = null } = place;
   const routes = await routesOf(ctx, request, effective);
   const withinMs = answerWithinMs(routes);
   const beganAt = performance.now();
@@ -156,7 +158,7 @@ export async function exchange(
     inputTokens: request.inputTokens,
     leaseSeconds: Math.ceil(withinMs / 1_000) + GRACE_SECONDS,
   });
-  const bounds = bounded(signal, withinMs);
+  const bounds = bounded(place.signal, withinMs);
   const progress: Progress = { route: routes[0], attempts: 1 };
   // Made ready while the database decides; it leaves when that lets it in.
   const calling = callUpstreams(ctx, routes, request, {

@@ -36,10 +36,11 @@ function* namedIn(field: string, value: unknown): Generator<Named> {
 
 /** Every model that is named in a request's members, `model` and `models` themselves apart. */
 export function furtherModels(members: readonly [string, unknown][]): Named[] {
-  return members.flatMap(([field, value]) => {
+  const named: Named[] = [];
+  for (const [field, value] of members) {
     if (field === "tools" && Array.isArray(value)) {
-      return value.filter(isTheirs).flatMap((tool) => [...namedIn(field, tool)]);
-    }
-    return spoken.has(field) ? [] : [...namedIn(field, value)];
-  });
+      for (const tool of value) if (isTheirs(tool)) named.push(...namedIn(field, tool));
+    } else if (!spoken.has(field)) named.push(...namedIn(field, value));
+  }
+  return named;
 }

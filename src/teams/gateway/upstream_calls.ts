@@ -2,6 +2,7 @@
 import type { TenantCtx } from "../../context.ts";
 import { Fault } from "../../errors.ts";
 import { type Answer, headerOf, Refused } from "../../outbound.ts";
+import type { Secret } from "../../secrets/secret.ts";
 import type { Quota } from "../admission.ts";
 import { type ChatRequest, textFor } from "./requests.ts";
 import { keyOf, type Route } from "./routes.ts";
@@ -66,7 +67,7 @@ async function send(
 ) {
   const { upstream } = route;
   const key = await keyOf(ctx, upstream);
-  return await ctx.answering(upstream.baseUrl + paths[request.endpoint], {
+  const answer = await ctx.answering(upstream.baseUrl + paths[request.endpoint], {
     method: "POST",
     headers: {
       "content-type": "application/json",
@@ -81,6 +82,7 @@ async function send(
     idleMs: upstream.idleMs,
     maxBytes: MAX_ANSWER_BYTES,
   });
+  return { answer, key };
 }
 
 /** Full jitter, and as long as the upstream asks for if that is bearable. Null: longer than anybody waits. */
@@ -102,8 +104,7 @@ const paused = (ms: number, signal: AbortSignal) =>
   });
 
 /** What would tell a client where its request went and as whom. */
-async function cleaning(ctx: TenantCtx, { upstream }: Route) {
-  const key = await keyOf(ctx, upstream);
+function cleaning(key: Secret | null, { upstream }: Route) {
   return (text: string) => {
     const { host, pathname } = new URL(upstream.baseUrl);
     const telling = [...key ? [key.reveal()] : [], `${host}${pathname.replace(/\/$/, "")}`, host];
@@ -114,7 +115,7 @@ async function cleaning(ctx: TenantCtx, { upstream }: Route) {
 /** Whoever does not read an answer's body says so, or its connection is held for it. */
 const leave = ({ body }: Answer) => body !== null && "next" in body && body.cancel();
 
-type Tried = { answer: Answer } | { refused: Refused };
+type Tried = { answer: Answer; key: Secret | null } | { refused: Refused };
 
 async function attempt(
   ctx: TenantCtx,
@@ -125,7 +126,7 @@ async function attempt(
   const { signal } = within;
   signal.throwIfAborted();
   try {
-    return { answer: await send(ctx, request, route, within) };
+    return await send(ctx, request, route, within);
   } catch (error) {
     if (!(error instanceof Refused) || signal.aborted) throw error;
     return { refused: error };
@@ -152,8 +153,8 @@ export async function callUpstreams(
       const tried = await attempt(ctx, request, route, within);
       last = { route, tried };
       const answer = "answer" in tried ? tried.answer : null;
-      if (answer && (isGood(answer) || isTheirs(answer.status))) {
-        return { route, answer, attempts, clean: await cleaning(ctx, route) };
+      if ("answer" in tried && (isGood(tried.answer) || isTheirs(tried.answer.status))) {
+        return { route, answer: tried.answer, attempts, clean: cleaning(tried.key, route) };
       }
       const isHopeless = answer
         ? !isOk(answer) && !isPassing(answer.status)
@@ -164,14 +165,14 @@ export async function callUpstreams(
       await paused(ms, within.signal);
     }
   }
-  return await lastOf(ctx, last?.route ?? routes[0], last?.tried ?? null, attempts);
+  return lastOf(last?.route ?? routes[0], last?.tried ?? null, attempts);
 }
 
 /** What it came to where nobody gave a good answer. Throws UpstreamFailed where there was none at all. */
-async function lastOf(ctx: TenantCtx, route: Route, tried: Tried | null, attempts: number) {
+function lastOf(route: Route, tried: Tried | null, attempts: number) {
   if (tried && "answer" in tried) {
-    const { answer } = tried;
-    if (!isOk(answer)) return { route, answer, attempts, clean: await cleaning(ctx, route) };
+    const { answer, key } = tried;
+    if (!isOk(answer)) return { route, answer, attempts, clean: cleaning(key, route) };
     leave(answer);
     const { status } = answer;
     throw new UpstreamFailed("ProviderError", NO_ANSWER, route, attempts, status);
