@@ -7,6 +7,7 @@ import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { z } from "zod";
 import type { TenantCtx } from "../src/context.ts";
 import { Fault, invalid, notFound } from "../src/errors.ts";
+import type { Judged } from "../src/limits/headers.ts";
 import type { Endpoint } from "../src/teams/admission.ts";
 import { converse, type Spoken } from "../src/teams/conversations.ts";
 import { effectiveOf } from "../src/teams/effective.ts";
@@ -31,7 +32,7 @@ import { enter } from "./trpc.ts";
 /** An answer's, by their names. */
 type Named = Record<string, string>;
 type Asking = { ctx: TenantCtx; teamId: string };
-type Entered = Asking & { chatting: Chatting; headers: Named };
+type Entered = Asking & { chatting: Chatting; judged: Judged };
 
 /** Which team asks. Throws Unauthorized, Forbidden. */
 async function asking<E extends Env>(c: Context<E>, host: CtxHost<E>): Promise<Asking> {
@@ -48,7 +49,7 @@ async function entered({ ctx, teamId }: Asking): Promise<Entered> {
   const { effective } = await effectiveOf(ctx, teamId);
   const judged = takeRate(ctx, teamId, effective);
   const chatting = { teamId, apiKeyId: ctx.actor.id, effective };
-  return { ctx, teamId, chatting, headers: rateHeaders({ judged }) };
+  return { ctx, teamId, chatting, judged };
 }
 
 /** For an answer that counts nothing: what is left of the team's quotas, as far as that can be told. */
@@ -146,7 +147,7 @@ async function passedOn(c: Context, entered: Entered, endpoint: Endpoint) {
 
 async function exchanged(
   c: Context,
-  { ctx, chatting, headers }: Entered,
+  { ctx, chatting, judged }: Entered,
   endpoint: Endpoint,
   text: string,
 ) {
@@ -160,11 +161,13 @@ async function exchanged(
         return raw.signal;
       },
     };
-    return answered(c, await exchange(ctx, chatting, request, place), headers);
+    const asked = exchange(ctx, chatting, request, place);
+    const headers = rateHeaders({ judged }); // While the database decides.
+    return answered(c, await asked, headers);
   }
   const speaker = { platform: chatting.effective.platformName, userId: userOf(sessionUser) };
   const it = await untilKept(await converse(ctx, chatting, speaker, request, raw.signal));
-  return answered(c, it, { ...headers, "x-session-id": it.sessionId });
+  return answered(c, it, { ...rateHeaders({ judged }), "x-session-id": it.sessionId });
 }
 
 /** Mounts `/v1/chat/completions`, `/v1/embeddings` and `/v1/models`; the rest of `/v1` answers 404. */
@@ -184,13 +187,14 @@ export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void
     (work: (c: Context<E>, it: Entered) => Promise<Response>) =>
     async (c: Context<E>): Promise<Response> => {
       let who: Asking | undefined;
-      let headers: Named = {};
+      let judged: Judged | undefined;
       try {
         who = await asking(c, host);
         const it = await entered(who);
-        headers = it.headers;
+        judged = it.judged;
         return await work(c, it);
       } catch (error) {
+        const headers = judged ? rateHeaders({ judged }) : {};
         const isOver = tellsQuota(error) || c.req.raw.signal.aborted;
         return failed(c, error, { ...headers, ...who && !isOver ? await quotasOf(who) : {} });
       }
@@ -204,7 +208,7 @@ export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void
       "GET",
       guarded(async (c, it) => {
         const data = await modelsOf(it.ctx, it.chatting.effective);
-        return c.json({ object: "list", data }, 200, { ...it.headers, ...await quotasOf(it) });
+        return c.json({ object: "list", data }, 200, { ...rateHeaders(it), ...await quotasOf(it) });
       }),
     ],
     [
@@ -215,7 +219,7 @@ export function mountOpenAi<E extends Env>(app: Hono<E>, host: CtxHost<E>): void
         const all = await modelsOf(it.ctx, it.chatting.effective);
         const model = all.find(({ id }) => id === wanted);
         if (!model) throw notFound("model");
-        return c.json(model, 200, { ...it.headers, ...await quotasOf(it) });
+        return c.json(model, 200, { ...rateHeaders(it), ...await quotasOf(it) });
       }),
     ],
   ];

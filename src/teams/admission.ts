@@ -36,7 +36,7 @@ export type Asked = {
 export type Period = { limit: number | null; remaining: number | null; endsAt: Date };
 export type Quota = { day: Period; month: Period };
 /** `overAtMs`: when it is taken for lost, by this process' own clock. */
-export type Lease = { id: string; quota: Quota; overAtMs: number };
+export type Lease = { id: string; readonly quota: Quota; overAtMs: number };
 
 /** What a request came to. */
 export type Settlement = {
@@ -94,7 +94,7 @@ type Item = {
   calendar: Told | null;
 };
 /** What was left of a team's quotas at that moment. */
-type Left = { quota: Quota; atMs: number };
+type Left = { readonly quota: Quota; atMs: number };
 type Desk = {
   admit: Batcher<Item, Row>;
   calendars: LRUCache<string, Calendar>;
@@ -236,10 +236,22 @@ export async function admit(ctx: TenantCtx, asked: Asked): Promise<Lease> {
   if (row.calendar) calendars.set(ctx.tenantId, { told: Told.parse(row.calendar), atMs: nowMs });
   const { verdict } = row;
   if (verdict === "admitted" || verdict === "day" || verdict === "month") {
-    const quota = quotaOf(row);
-    left.set(asked.teamId, { quota, atMs: nowMs });
-    if (verdict === "admitted") return { id, quota, overAtMs };
-    throw new QuotaExceeded(verdict, quota, ctx.now());
+    let read: Quota | undefined;
+    const quota = () => read ??= quotaOf(row); // Not before what waits for this has left.
+    left.set(asked.teamId, {
+      atMs: nowMs,
+      get quota() {
+        return quota();
+      },
+    });
+    if (verdict !== "admitted") throw new QuotaExceeded(verdict, quota(), ctx.now());
+    return {
+      id,
+      overAtMs,
+      get quota() {
+        return quota();
+      },
+    };
   }
   if (verdict === "no_key") {
     throw new Fault("Unauthorized", "principal.refused", "This key does not hold (any more)");

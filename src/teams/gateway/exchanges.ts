@@ -171,6 +171,7 @@ export async function exchange(
     bounds.release();
     throw error;
   });
+  await null; // What was made ready leaves first.
   const course: Course = {
     ctx,
     lease,
@@ -183,10 +184,11 @@ export async function exchange(
   };
   coursesOf(ctx).add(course);
   try {
+    const { quota } = lease;
     const called = await calling;
     const { answer, route } = called;
     const base = {
-      quota: lease.quota,
+      quota,
       model: route.model,
       status: answer.status,
       contentType: headerOf(answer, "content-type") ?? "application/json",
