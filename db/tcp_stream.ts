@@ -13,12 +13,14 @@ const coded = (error: unknown) =>
     ? Object.assign(error, { code: "ENOTFOUND" })
     : error;
 
+const READY_BYTES = 6;
 /** Whether bytes end with ReadyForQuery, as every answer does (PostgreSQL, 54.7). */
-function isReady(bytes: Uint8Array, count: number): boolean {
-  const at = count - 6;
+function isReady(bytes: Uint8Array): boolean {
+  const at = bytes.length - READY_BYTES;
   return bytes[at] === 90 && bytes[at + 1] === 0 && bytes[at + 2] === 0 && bytes[at + 3] === 0 &&
     bytes[at + 4] === 5;
 }
+const nothing = new Uint8Array();
 
 /** An unencrypted connection; emits `connect`, `data` with bytes of its own, `error` and `close`. */
 export class TcpStream extends EventEmitter {
@@ -33,6 +35,8 @@ export class TcpStream extends EventEmitter {
   /** How many looks of the watch have found the same question open. */
   #looks = 0;
   #isAsked = false;
+  /** The end of what has come of an answer, where that may be the beginning of its end. */
+  #tail: Uint8Array = nothing;
   #watch: ReturnType<typeof setInterval> | undefined;
   readonly #answerWithinMs: number;
 
@@ -70,6 +74,12 @@ export class TcpStream extends EventEmitter {
     await this.#read(conn);
   }
 
+  #hear(bytes: Uint8Array) {
+    const end = bytes.length < READY_BYTES ? Buffer.concat([this.#tail, bytes]) : bytes;
+    this.#isAsked &&= !isReady(end);
+    this.#tail = this.#isAsked ? Uint8Array.from(end.subarray(1 - READY_BYTES)) : nothing;
+  }
+
   #look() {
     if (!this.#isAsked || this.#looks++ === 0) return;
     const late = new Error(`The server did not answer within ${this.#answerWithinMs} ms`);
@@ -81,7 +91,7 @@ export class TcpStream extends EventEmitter {
     for (;;) {
       const count = await conn.read(buffer);
       if (count === null) return this.destroy();
-      if (isReady(buffer, count)) this.#isAsked = false;
+      this.#hear(buffer.subarray(0, count));
       const isSmall = count * 4 < READ_BYTES;
       const bytes = isSmall ? buffer.slice(0, count) : buffer.subarray(0, count);
       if (!isSmall) buffer = new Uint8Array(READ_BYTES);

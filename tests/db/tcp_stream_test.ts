@@ -76,22 +76,29 @@ Deno.test("a question that stays open ends its connection, and no answered one a
     ["nothing", [], true],
     ["a part", [new TextEncoder().encode("a row")], true],
     ["the end of it", [new TextEncoder().encode("a row"), ready], false],
+    ["its end in two", [new Uint8Array([65, ...ready.slice(0, 2)]), ready.slice(2)], false],
+    ["its end letter by letter", Array.from(ready, (byte) => new Uint8Array([byte])), false],
+    ["the end of another", [ready.slice(2)], true],
   ];
   for (const [what, pieces, isLate] of answers) {
     using listener = tcp();
+    const stream = new TcpStream(60);
+    const { told, text } = heard(stream);
+    let sent = 0;
     const answering = (async () => {
       const conn = await listener.accept();
       await conn.read(new Uint8Array(10));
-      for (const piece of pieces) await conn.write(piece);
+      for (const piece of pieces) {
+        await conn.write(piece);
+        sent += piece.length;
+        await until(() => text().length === sent); // Else two come as one.
+      }
       return conn;
     })();
-    const stream = new TcpStream(60);
-    const { told, text } = heard(stream);
     stream.connect(listener.addr.port, "127.0.0.1");
     await until(() => stream.writable);
     stream.write(Buffer.from("question"));
     using _conn = await answering;
-    await until(() => text().length === pieces.reduce((sum, { length }) => sum + length, 0));
     if (isLate) await until(() => told.includes("close"));
     else await new Promise((go) => setTimeout(go, 300));
     const rest = isLate ? ["error ETIMEDOUT", "close"] : [];
