@@ -73,7 +73,7 @@ class NamedQuery {
   #columns: Columns = [];
   #connection: Connection | undefined;
   #failure: unknown;
-  /** The driver puts its time limit around it. */
+  /** The driver puts its time limit around it, where it has one. */
   callback: Done;
 
   constructor(named: Named, types: CustomTypesConfig, done: Done) {

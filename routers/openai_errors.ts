@@ -1,5 +1,4 @@
 /** How a failure leaves the gateway: in OpenAI's shape, with the headers its clients act on. */
-import { LRUCache } from "lru-cache";
 import { type FaultCode, faults } from "../src/errors.ts";
 import { limitHeaders } from "../src/limits/headers.ts";
 import { type Quota, QuotaExceeded } from "../src/teams/admission.ts";
@@ -73,13 +72,15 @@ export function openAiErrorOf(
 export const tellsQuota = (fault: unknown): fault is { quota: Quota } =>
   fault instanceof QuotaExceeded || (fault instanceof UpstreamFailed && fault.quota !== null);
 
+const MOST_MOMENTS = 100;
 /** Days and months end at few moments, each told again and again. */
-const moments = new LRUCache<number, string>({ max: 100 });
+const moments = new Map<number, string>();
 
 function written(at: Date): string {
   const known = moments.get(at.getTime());
   if (known !== undefined) return known;
   const text = at.toISOString().replace(".000Z", "Z");
+  if (moments.size >= MOST_MOMENTS) moments.clear();
   moments.set(at.getTime(), text);
   return text;
 }

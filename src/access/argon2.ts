@@ -57,7 +57,7 @@ export async function argon2id(password: string, cost: Cost): Promise<string> {
   }`;
 }
 
-const written = /^\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$([\w+/]+)\$([\w+/]+)$/;
+const written = /^\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/;
 
 /** What a hash was made at, or null for what is no hash of this kind. */
 export function costOf(stored: string): Cost | null {

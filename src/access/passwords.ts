@@ -29,13 +29,18 @@ export function isOutdated(stored: string | null): boolean {
 }
 
 let nobodys: Promise<string> | undefined; // One hash that fits no password, made when first needed.
+const nobody = () =>
+  nobodys ??= hash(crypto.randomUUID()).catch((error) => {
+    nobodys = undefined; // Or nobody could sign in until the process ends.
+    throw error;
+  });
 
 /** False for an unknown user too, after the same work; false for what is no hash. */
 export function passwordFits(password: string, stored: string | null): Promise<boolean> {
   const made = stored !== null && costOf(stored) ? stored : null;
   return bench.take(async () => {
-    const nobody = await (nobodys ??= hash(crypto.randomUUID()));
-    const fits = await argon2Verify(plain(password), made ?? nobody).catch(() => false);
+    const stranger = await nobody();
+    const fits = await argon2Verify(plain(password), made ?? stranger).catch(() => false);
     return fits && made !== null;
   });
 }

@@ -157,8 +157,9 @@ export function cache(o: CacheOptions): Cache {
   return {
     async get<T>(place: Place, fill: () => Promise<T>): Promise<T> {
       const epoch = known.at(place.tenantId, place.topic);
+      const value = at({ place, epoch: typeof epoch === "number" ? epoch : await epoch, fill });
       // One topic and key is filled by one verb, so the key names the shape.
-      return await at({ place, epoch: typeof epoch === "number" ? epoch : await epoch, fill }) as T;
+      return (value instanceof Promise ? await value : value) as T;
     },
     moved: (tenantId) => known.forget(tenantId),
     movedAnywhere: () => known.forgetAll(),

@@ -1,6 +1,4 @@
 /** How often a tenant's topics have changed, known in this process for a few seconds. */
-import { LRUCache } from "lru-cache";
-
 export type Epochs = {
   /**
    * The topic's epoch as it stood at most `ttlMs` ago; 0 when it never changed. At once when known,
@@ -30,7 +28,8 @@ type Asking = { answer: Promise<Known>; askedAtMs: number };
 type Tenant = { known: Known | null; asking: Asking | null; softMs: number; quietUntilMs: number };
 
 export function epochs(o: EpochsOptions): Epochs {
-  const tenants = new LRUCache<string, Tenant>({ max: o.maxTenants });
+  /** In the order they came: what is dropped is asked for again, and all is within `ttlMs` anyway. */
+  const tenants = new Map<string, Tenant>();
   let reads = 0;
 
   // Counted from the question: the answer may be as old as that.
@@ -59,6 +58,7 @@ export function epochs(o: EpochsOptions): Epochs {
     const softMs = o.ttlMs * (0.4 + 0.2 * o.random());
     const tenant = { known: null, asking: null, softMs, quietUntilMs: 0 };
     tenants.set(tenantId, tenant);
+    if (tenants.size > o.maxTenants) tenants.delete(tenants.keys().next().value ?? tenantId);
     return tenant;
   }
 

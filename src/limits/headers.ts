@@ -1,5 +1,4 @@
 /** What an answer says about limits, in the fields clients understand. */
-import { LRUCache } from "lru-cache";
 import type { Limit, Verdict } from "./limiter.ts";
 
 export type Judged = { limit: Limit; verdict: Verdict };
@@ -26,14 +25,16 @@ export function limitHeaders(judged: readonly Judged[]): Record<string, string> 
   return { ...said, "Retry-After": `${retrySeconds}` };
 }
 
+const MOST_NAMES = 100;
 /** There are few, each told again and again. */
-const names = new LRUCache<string, string>({ max: 100 });
+const names = new Map<string, string>();
 
 function quoted(name: string): string {
   const known = names.get(name);
   if (known !== undefined) return known;
   if (!/^[\x20-\x7e]+$/.test(name)) throw new TypeError("A limit's name is printable ASCII");
   const text = `"${name.replace(/["\\]/g, "\\$&")}"`;
+  if (names.size >= MOST_NAMES) names.clear();
   names.set(name, text);
   return text;
 }

@@ -37,10 +37,14 @@ function* namedIn(field: string, value: unknown): Generator<Named> {
 /** Every model that is named in a request's members, `model` and `models` themselves apart. */
 export function furtherModels(members: readonly [string, unknown][]): Named[] {
   const named: Named[] = [];
+  // One by one: there may be more than a call takes arguments.
+  const add = (field: string, value: unknown) => {
+    for (const one of namedIn(field, value)) named.push(one);
+  };
   for (const [field, value] of members) {
     if (field === "tools" && Array.isArray(value)) {
-      for (const tool of value) if (isTheirs(tool)) named.push(...namedIn(field, tool));
-    } else if (!spoken.has(field)) named.push(...namedIn(field, value));
+      for (const tool of value) if (isTheirs(tool)) add(field, tool);
+    } else if (!spoken.has(field)) add(field, value);
   }
   return named;
 }
