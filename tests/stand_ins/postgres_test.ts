@@ -1,6 +1,7 @@
 /** The Postgres stand-in is a real server, of the version asked for, and leaves nothing behind. */
 import assert from "node:assert/strict";
 import connect from "postgres";
+import { until } from "../db/house.ts";
 import { freshDatabase, installed, postgres, type PostgresServer } from "./postgres.ts";
 
 async function checkServer(server: PostgresServer, major: number | undefined) {
@@ -71,11 +72,10 @@ Deno.test("postgres removes its folder and its processes when the test process i
   child.kill("SIGKILL");
   await child.status;
   await reader.cancel();
-  for (let tries = 0; tries < 100; tries++) {
+  const isGone = async () => {
     const connection = await reach().catch(() => undefined);
-    if (!connection) return;
-    connection.close();
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  assert.fail("the server outlived the process that started it");
+    connection?.close();
+    return !connection;
+  };
+  await until(isGone, "the server ends with the process that started it");
 });

@@ -1,6 +1,7 @@
 /** Upstash's own client works against the stand-in, and its failures can be had on demand. */
 import assert from "node:assert/strict";
 import { Redis } from "@upstash/redis";
+import { until } from "../db/house.ts";
 import { hasRedis } from "./redis.ts";
 import { type Upstash, upstash } from "./upstash.ts";
 
@@ -101,8 +102,8 @@ Deno.test("upstash hangs, refuses, dawdles, fails and talks nonsense on demand",
   await server.setMode("hang");
   let answered = false;
   const hanging = redis.get("a").finally(() => answered = true);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.deepEqual([answered, server.waiting, server.requests], [false, 1, 2]);
+  await until(() => server.waiting === 1, "it waits");
+  assert.deepEqual([answered, server.requests], [false, 2]);
 
   await server.setMode("error500");
   await assert.rejects(hanging, /internal server error/);
