@@ -86,7 +86,7 @@ const TcpPool: typeof Pool = pg.Pool;
 const streamFor = ({ ssl }: { ssl?: unknown } = {}) =>
   ssl ? new Socket() : new TcpStream(ANSWER_WITHIN_MS);
 
-/** The server ends a statement after 15 s; this is for a network that swallows its answer. */
+/** The server ends a transaction's statement after 15 s; this is for a network that swallows its answer. */
 const ANSWER_WITHIN_MS = 20_000;
 
 /** Opens `postgres://…`: through Neon's WebSocket driver when the host is Neon's, else over TCP. */

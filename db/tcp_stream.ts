@@ -14,7 +14,7 @@ const coded = (error: unknown) =>
     : error;
 
 const READY_BYTES = 6;
-/** Whether bytes end with ReadyForQuery, as every answer does (PostgreSQL, 54.7). */
+/** Whether bytes end with ReadyForQuery, as every answer does (PostgreSQL, 55.7). */
 function isReady(bytes: Uint8Array): boolean {
   const at = bytes.length - READY_BYTES;
   return bytes[at] === 90 && bytes[at + 1] === 0 && bytes[at + 2] === 0 && bytes[at + 3] === 0 &&

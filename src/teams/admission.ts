@@ -237,21 +237,17 @@ export async function admit(ctx: TenantCtx, asked: Asked): Promise<Lease> {
   const { verdict } = row;
   if (verdict === "admitted" || verdict === "day" || verdict === "month") {
     let read: Quota | undefined;
-    const quota = () => read ??= quotaOf(row); // Not before what waits for this has left.
-    left.set(asked.teamId, {
-      atMs: nowMs,
-      get quota() {
-        return quota();
-      },
-    });
-    if (verdict !== "admitted") throw new QuotaExceeded(verdict, quota(), ctx.now());
-    return {
+    const told = {
       id,
       overAtMs,
+      atMs: nowMs,
       get quota() {
-        return quota();
+        return read ??= quotaOf(row); // Not before what waits for this has left.
       },
     };
+    left.set(asked.teamId, told);
+    if (verdict === "admitted") return told;
+    throw new QuotaExceeded(verdict, told.quota, ctx.now());
   }
   if (verdict === "no_key") {
     throw new Fault("Unauthorized", "principal.refused", "This key does not hold (any more)");
