@@ -3,8 +3,8 @@
  * since its row was read, and read again once per change.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { LRUCache } from "lru-cache";
 import { type Batcher, batcher, LATER_MS } from "../batches.ts";
+import { BoundedMap } from "../bounded_map.ts";
 import type { Grants, Principal, Services } from "../context.ts";
 import { isAway } from "../errors.ts";
 import { ROOT_TENANT } from "../topics.ts";
@@ -40,9 +40,6 @@ export type KnownKeys = {
   /** Null: no such key. Throws RateLimited for one of too many that were made up. */
   of(text: string, addressOf: () => string): Holding | null | Promise<Holding | null>;
 };
-
-/** Unlike `max`, it sets no memory aside before there is anything to hold. */
-const most = (maxSize: number) => ({ maxSize, sizeCalculation: () => 1 });
 
 type Keep = (text: string, holding: Holding | null, readAtMs: number) => void;
 
@@ -87,8 +84,8 @@ function renewals(services: Services, keep: Keep): Batcher<string, true> {
 export function knownKeys(services: Services): KnownKeys {
   // By their texts: a digest of each takes longer than all else that is looked at.
   // Apart, so that made-up keys do not push out those that are in use.
-  const known = new LRUCache<string, Known>(most(10_000));
-  const unknown = new LRUCache<string, number>(most(1_000));
+  const known = new BoundedMap<Known>(10_000);
+  const unknown = new BoundedMap<number>(1_000);
   const strangers = unknownKeys(services.limiter);
   const ours = `sb_${services.keyEnvironment}_`;
   const nowMs = () => services.now().getTime();

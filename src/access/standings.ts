@@ -4,8 +4,8 @@
  * per change and the answer kept.
  */
 import { type SQL, sql } from "drizzle-orm";
-import { LRUCache } from "lru-cache";
 import type { Database } from "../../db/client.ts";
+import { BoundedMap } from "../bounded_map.ts";
 import type { Grants, Principal } from "../context.ts";
 import { ROOT_TENANT } from "../topics.ts";
 import { everybodys, type GrantRow, grantsOf, untilMsOf } from "./roles.ts";
@@ -103,7 +103,7 @@ const isRecent = (sinceMs: number, nowMs: number) => nowMs >= sinceMs && nowMs -
 
 /** What was answered lately, the newest of each. */
 function heldStandings(now: () => number) {
-  const held = new LRUCache<string, Held>({ max: 50_000 });
+  const held = new BoundedMap<Held>(50_000);
   const isOver = ({ untilMs }: Standing) => untilMs !== Infinity && untilMs <= now();
 
   /**

@@ -3,8 +3,8 @@
  * permissions, so that checking one needs no database.
  */
 import { importJWK, type JWK, jwtVerify, SignJWT } from "jose";
-import { LRUCache } from "lru-cache";
 import { v7 } from "uuid";
+import { BoundedMap } from "../bounded_map.ts";
 import type { Principal } from "../context.ts";
 import { EnvError } from "../env.ts";
 import { decode, encode } from "./permissions.ts";
@@ -136,7 +136,7 @@ export async function tokens(keys: SigningKey[], issuer: string): Promise<Tokens
   if (verifiers.size < keys.length) throw unfit("give each key its own kid");
   for (const key of keys) await checkPair(key, verifiers.get(key.kid));
   const signer = await signerOf(current);
-  const seen = new LRUCache<string, Issued>({ max: 10_000 });
+  const seen = new BoundedMap<Issued>(10_000);
 
   return {
     jwks: { keys: publicKeys },

@@ -1,5 +1,5 @@
 /** What a tenant asks for again and again is kept near: in this process first, in Redis second. */
-import { LRUCache } from "lru-cache";
+import { BoundedMap } from "../bounded_map.ts";
 import type { Redis } from "../redis.ts";
 import { epochs } from "./epochs.ts";
 import { pack, shelf, unpack } from "./shelf.ts";
@@ -46,6 +46,7 @@ export type CacheStats = {
   unkept: number;
   epochReads: number;
   entries: number;
+  /** A short text counts for its share of the room. */
   chars: number;
 };
 
@@ -86,11 +87,8 @@ export function cache(o: CacheOptions): Cache {
     random,
   });
   const shared = shelf({ redis: o.redis, ttlSeconds });
-  const held = new LRUCache<string, Held>({
-    max: maxEntries,
-    maxSize: maxChars,
-    maxEntrySize: Math.ceil(maxChars / 50),
-  });
+  const held = new BoundedMap<Held>(maxChars);
+  const [least, most] = [Math.ceil(maxChars / maxEntries), Math.ceil(maxChars / 50)];
   const flights = new Map<string, Flight>();
   const count = { hits: 0, sharedHits: 0, joined: 0, fills: 0, failures: 0, unkept: 0 };
 
@@ -101,7 +99,8 @@ export function cache(o: CacheOptions): Cache {
     const expiresAtMs = Math.min(packed.filledAtMs, now()) + ttlSeconds * 1_000;
     if (expiresAtMs <= now()) return null;
     const entry = { value: packed.value, expiresAtMs };
-    held.set(key, entry, { size: key.length + text.length });
+    const chars = key.length + text.length;
+    if (chars <= most) held.set(key, entry, Math.max(least, chars));
     return entry;
   }
 
@@ -168,7 +167,7 @@ export function cache(o: CacheOptions): Cache {
       ...count,
       epochReads: known.reads(),
       entries: held.size,
-      chars: held.calculatedSize,
+      chars: held.weight,
     }),
   };
 }

@@ -1,5 +1,5 @@
 /** Processes tell each other through Redis what they let through, and nobody waits for it. */
-import type { LRUCache } from "lru-cache";
+import type { BoundedMap } from "../bounded_map.ts";
 import { type Redis, unavailable } from "../redis.ts";
 import { type Counts, isCounted, SLICES } from "./counts.ts";
 
@@ -10,7 +10,7 @@ export type Agreement = {
 
 export type AgreementOptions = {
   redis: Redis;
-  table: LRUCache<string, Counts>;
+  table: BoundedMap<Counts>;
   /** The least time between two exchanges. */
   syncMs: number;
 };
@@ -75,7 +75,7 @@ export function agreement({ redis, table, syncMs }: AgreementOptions): Agreement
 
 const hashOf = (id: string, slice: number) => `sb:limit:${id}@${Math.floor(slice / SLICES)}`;
 
-function collect(dirty: Set<string>, table: LRUCache<string, Counts>, nowMs: number): Sent[] {
+function collect(dirty: Set<string>, table: BoundedMap<Counts>, nowMs: number): Sent[] {
   const batch: Sent[] = [];
   for (const id of dirty) {
     if (batch.length === BATCH) break;

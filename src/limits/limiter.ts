@@ -1,5 +1,5 @@
 /** How often somebody may do something: decided in this process, agreed on through Redis. */
-import { LRUCache } from "lru-cache";
+import { BoundedMap } from "../bounded_map.ts";
 import type { Redis } from "../redis.ts";
 import { agreement } from "./agreement.ts";
 import { backMs, type Counts, isCounted, SLICES, units } from "./counts.ts";
@@ -30,10 +30,10 @@ export type Verdict = {
  * to the answer of the next (`syncMs` and two Redis calls while busy); never over N × `max`, which
  * is all that holds while Redis is away. Clocks may differ by a slice.
  *
- * Memory: `maxKeys` keys, the least recently used goes first. A forgotten key starts from zero and,
- * with Redis, knows the shared count again one call later. So to win `max` units one touches
- * `maxKeys` other keys, each of which had its allowance anyway; where keys are free to invent (an
- * e-mail at sign-in), limit the address too.
+ * Memory: `maxKeys` keys, of those not seen for long one goes first. A forgotten key starts from zero
+ * and, with Redis, knows the shared count again one call later. So to win `max` units one touches
+ * seven eighths of `maxKeys` other keys, each of which had its allowance anyway; where keys are free
+ * to invent (an e-mail at sign-in), limit the address too.
  */
 export type Limiter = {
   /**
@@ -57,7 +57,7 @@ export type LimiterOptions = {
 
 /** Keys stand in Redis as they are: pass an id or a digest of bounded length, not an e-mail. */
 export function limiter({ redis, now, syncMs = 500, maxKeys = 50_000 }: LimiterOptions): Limiter {
-  const table = new LRUCache<string, Counts>({ max: maxKeys });
+  const table = new BoundedMap<Counts>(maxKeys);
   const shared = redis && agreement({ redis, table, syncMs });
 
   return {
@@ -102,7 +102,7 @@ function check({ max, windowSeconds }: Limit, cost: number) {
 const isWhole = (n: number, least: number, most: number) =>
   Number.isInteger(n) && n >= least && n <= most;
 
-function start(table: LRUCache<string, Counts>, id: string, windowSeconds: number): Counts {
+function start(table: BoundedMap<Counts>, id: string, windowSeconds: number): Counts {
   const counts: Counts = { sliceMs: windowSeconds * 1_000 / SLICES, bySlice: new Map() };
   table.set(id, counts);
   return counts;

@@ -3,9 +3,9 @@
  * the caller never sees it. Only the hosts the catalogue names are reached.
  */
 import { eq } from "drizzle-orm";
-import { LRUCache } from "lru-cache";
 import type { Database } from "../../db/client.ts";
 import { platforms } from "../../db/schema/platforms.ts";
+import { BoundedMap } from "../bounded_map.ts";
 import { read, type TenantCtx } from "../context.ts";
 import { Fault } from "../errors.ts";
 import { Refused } from "../outbound.ts";
@@ -149,8 +149,8 @@ function answer({ response: { status, headers: given, body }, token }: Sent): Re
   return new Response(body, { status, headers });
 }
 
-const forced = new WeakMap<Database, LRUCache<string, true>>();
-const FORCED_TTL_MS = 60_000;
+const forced = new WeakMap<Database, BoundedMap<number>>();
+const AGAIN_MS = 60_000;
 
 /**
  * Another token after the provider refused this one: refreshed at once, from the version that was
@@ -158,11 +158,11 @@ const FORCED_TTL_MS = 60_000;
  */
 async function another(ctx: TenantCtx, { row }: Used, timing: Timing): Promise<Secret | null> {
   const key = `${ctx.tenantId}/${row.id}`;
-  const lately = forced.get(ctx.database) ??
-    new LRUCache<string, true>({ max: 10_000, ttl: FORCED_TTL_MS });
+  const lately = forced.get(ctx.database) ?? new BoundedMap<number>(10_000);
   forced.set(ctx.database, lately);
-  if (row.refreshToken === null || lately.has(key)) return null;
-  lately.set(key, true);
+  const sinceMs = performance.now() - (lately.get(key) ?? -Infinity);
+  if (row.refreshToken === null || sinceMs < AGAIN_MS) return null;
+  lately.set(key, performance.now());
   const { id, tokenVersion } = row;
   try {
     await refresh(ctx, { id, tokenVersion, isGood: false }, timing);

@@ -1,11 +1,11 @@
 /** What a team has used of its quotas, in the day and the month its tenant's calendar shows. */
 import { and, eq, type SQL, sql } from "drizzle-orm";
 import { alias } from "drizzle-orm/pg-core";
-import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import type { Database } from "../../db/client.ts";
 import { tenants } from "../../db/schema/identity.ts";
 import { quotaCounters, teams } from "../../db/schema/teams.ts";
+import { BoundedMap } from "../bounded_map.ts";
 import { read, type TenantCtx } from "../context.ts";
 import { told } from "../log.ts";
 import { found } from "../rows.ts";
@@ -71,7 +71,7 @@ export function get(ctx: TenantCtx, { id }: z.infer<typeof Get>): Promise<z.infe
 
 const AGAIN_MS = 5_000;
 type Asked = { answer: Promise<Left | null>; atMs: number };
-const asked = new WeakMap<Database, LRUCache<string, Asked>>();
+const asked = new WeakMap<Database, BoundedMap<Asked>>();
 
 /**
  * What is left of both, as it was a moment ago; null where it cannot be told at present. However many
@@ -80,7 +80,7 @@ const asked = new WeakMap<Database, LRUCache<string, Asked>>();
 export function recent(ctx: TenantCtx, teamId: string): Promise<Left | null> {
   const known = leftOf(ctx, teamId);
   if (known) return Promise.resolve(known);
-  const all = asked.get(ctx.database) ?? new LRUCache<string, Asked>({ max: 10_000 });
+  const all = asked.get(ctx.database) ?? new BoundedMap<Asked>(10_000);
   asked.set(ctx.database, all);
   const atMs = ctx.now().getTime();
   const last = all.get(teamId);
