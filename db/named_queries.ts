@@ -34,6 +34,16 @@ const written = (value: Value) =>
 
 const encoder = new TextEncoder();
 
+/** Writes a text and answers its bytes; by hand while it is ASCII, as nearly all of them are. */
+function put(text: string, bytes: Uint8Array, at: number): number {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code > 127) return i + encoder.encodeInto(text.slice(i), bytes.subarray(at + i)).written;
+    bytes[at + i] = code;
+  }
+  return text.length;
+}
+
 /**
  * Bind, Execute and Sync of what is parsed already, all values and columns as texts (PostgreSQL, 55.7),
  * in one piece: the driver puts them together from a buffer each.
@@ -42,14 +52,13 @@ function execution(name: string, values: readonly (string | null)[]): Uint8Array
   const letters = values.reduce((sum, value) => sum + (value?.length ?? 0), name.length);
   const bytes = new Uint8Array(32 + 4 * values.length + 3 * letters);
   const view = new DataView(bytes.buffer);
-  const put = (text: string, at: number) => encoder.encodeInto(text, bytes.subarray(at)).written;
   bytes[0] = 66; // B, of the unnamed portal.
   let at = 6;
-  at += put(name, at) + 3; // Its end, and no formats: everything is text.
+  at += put(name, bytes, at) + 3; // Its end, and no formats: everything is text.
   view.setInt16(at, values.length);
   at += 2;
   for (const value of values) {
-    const length = value === null ? -1 : put(value, at + 4);
+    const length = value === null ? -1 : put(value, bytes, at + 4);
     view.setInt32(at, length);
     at += 4 + Math.max(0, length);
   }

@@ -91,9 +91,9 @@ export class TcpStream extends EventEmitter {
     for (;;) {
       const count = await conn.read(buffer);
       if (count === null) return this.destroy();
-      this.#hear(buffer.subarray(0, count));
       const isSmall = count * 4 < READ_BYTES;
       const bytes = isSmall ? buffer.slice(0, count) : buffer.subarray(0, count);
+      this.#hear(bytes);
       if (!isSmall) buffer = new Uint8Array(READ_BYTES);
       this.emit("data", Buffer.from(bytes.buffer, 0, count));
     }

@@ -93,6 +93,7 @@ const charset = /;\s*charset\s*=\s*"?([^\s";]*)/i;
 
 /** Throws UnsupportedMediaType for anything but JSON in UTF-8. */
 export function requireJson(contentType: string | null): void {
+  if (contentType === "application/json") return;
   const isUtf8 = ["utf-8", "utf8"].includes(
     charset.exec(contentType ?? "")?.[1]?.toLowerCase() ?? "utf-8",
   );

@@ -8,10 +8,11 @@ import { z } from "zod";
 import type { TenantCtx } from "../src/context.ts";
 import { Fault, invalid, notFound } from "../src/errors.ts";
 import type { Judged } from "../src/limits/headers.ts";
+import { textOf } from "../src/short_texts.ts";
 import type { Endpoint } from "../src/teams/admission.ts";
 import { converse, type Spoken } from "../src/teams/conversations.ts";
 import { effectiveOf } from "../src/teams/effective.ts";
-import { type Chatting, type Exchange, exchange } from "../src/teams/gateway/exchanges.ts";
+import { begin, type Chatting, type Exchange } from "../src/teams/gateway/exchanges.ts";
 import { modelsOf } from "../src/teams/gateway/models.ts";
 import { MAX_REQUEST_BYTES, readRequest } from "../src/teams/gateway/requests.ts";
 import { type Place, takePlace } from "../src/teams/gateway/room.ts";
@@ -61,12 +62,12 @@ async function quotasOf({ ctx, teamId }: Asking): Promise<Named> {
 const decoder = new TextDecoder("utf-8", { fatal: true });
 const lenient = new TextDecoder();
 
-async function textOf(request: Request, { grow }: Place): Promise<string> {
+async function bodyOf(request: Request, { grow }: Place): Promise<string> {
   // Plain HTTP clients leave it out; one that says something else means something else.
   const type = request.headers.get("content-type");
   if (type !== null) requireJson(type);
   try {
-    return decoder.decode(await readBytes(request, MAX_REQUEST_BYTES, grow));
+    return textOf(await readBytes(request, MAX_REQUEST_BYTES, grow), decoder);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     throw new Fault("ValidationError", "body.malformed", "The body is not UTF-8");
@@ -87,25 +88,25 @@ const gone = () => new Response(null, { status: 499 });
 
 const isStatus = (status: number): status is ContentfulStatusCode => status >= 200 && status < 600;
 
+const unkept = { "cache-control": "no-store" };
+
 /** The exchange as an answer: its body as it came, unless it tells of what lies behind us. */
 function answered(c: Context, it: Exchange, headers: Named): Response {
   const text = it.status >= 300 && it.body instanceof Uint8Array ? decoder.decode(it.body) : "";
   const refusal = it.status < 300 ? null : upstreamRefusal(it.status, text);
   const status = refusal?.status ?? it.status;
   const known = isStatus(status) ? status : 502;
-  const all: Named = {
-    ...headers,
-    ...quotaHeaders(it.quota),
-    "cache-control": "no-store",
-    "x-model": it.model,
-  };
+  const all: Named = { ...headers, "x-model": it.model };
   if (refusal) all["x-should-retry"] = String(refusal.mayHelp);
   if (it.retryAfter && refusal?.mayHelp) all["retry-after"] = it.retryAfter;
   if (refusal?.body) return c.json(refusal.body, known, all);
-  // Hono's own way would copy the headers twice.
-  const response = new Response(it.body, { status: known });
-  for (const [name, value] of Object.entries(all)) response.headers.append(name, value);
-  response.headers.append("content-type", it.contentType);
+  return responseOf(it.body, known, { ...all, "content-type": it.contentType });
+}
+
+/** Hono's own way would copy the headers twice. */
+function responseOf(body: BodyInit, status: number, headers: Named): Response {
+  const response = new Response(body, { status });
+  for (const [name, value] of Object.entries(headers)) response.headers.append(name, value);
   return response;
 }
 
@@ -139,7 +140,7 @@ async function untilKept(it: Spoken): Promise<Spoken> {
 async function passedOn(c: Context, entered: Entered, endpoint: Endpoint) {
   const place = takePlace(entered.ctx);
   try {
-    return await exchanged(c, entered, endpoint, await textOf(c.req.raw, place));
+    return await exchanged(c, entered, endpoint, await bodyOf(c.req.raw, place));
   } finally {
     place.leave();
   }
@@ -161,13 +162,21 @@ async function exchanged(
         return raw.signal;
       },
     };
-    const asked = exchange(ctx, chatting, request, place);
-    const headers = rateHeaders({ judged }); // While the database decides.
-    return answered(c, await asked, headers);
+    const beginning = begin(ctx, chatting, request, place);
+    const rate = rateHeaders({ judged }); // While the database decides.
+    const begun = await beginning;
+    const headers = { ...rate, ...quotaHeaders(begun.quota), ...unkept };
+    const ready = begun.stream && responseOf(begun.stream, 200, headers); // While the model thinks.
+    const it = await begun.answer;
+    if (!ready || it.body !== begun.stream || it.status !== 200) return answered(c, it, headers);
+    ready.headers.append("x-model", it.model);
+    ready.headers.append("content-type", it.contentType);
+    return ready;
   }
   const speaker = { platform: chatting.effective.platformName, userId: userOf(sessionUser) };
   const it = await untilKept(await converse(ctx, chatting, speaker, request, raw.signal));
-  return answered(c, it, { ...rateHeaders({ judged }), "x-session-id": it.sessionId });
+  const headers = { ...rateHeaders({ judged }), ...quotaHeaders(it.quota), ...unkept };
+  return answered(c, it, { ...headers, "x-session-id": it.sessionId });
 }
 
 /** Mounts `/v1/chat/completions`, `/v1/embeddings` and `/v1/models`; the rest of `/v1` answers 404. */

@@ -1,9 +1,10 @@
 /** How a failure leaves the gateway: in OpenAI's shape, with the headers its clients act on. */
 import { type FaultCode, faults } from "../src/errors.ts";
 import { limitHeaders } from "../src/limits/headers.ts";
+import { isObject } from "../src/objects.ts";
 import { type Quota, QuotaExceeded } from "../src/teams/admission.ts";
 import { isTheirs, UpstreamFailed } from "../src/teams/gateway/upstream_calls.ts";
-import { betweenUs, isObject, isUsedUp, saidBy } from "../src/teams/gateway/upstream_errors.ts";
+import { betweenUs, isUsedUp, saidBy } from "../src/teams/gateway/upstream_errors.ts";
 import { RateExceeded } from "../src/teams/rates.ts";
 import { faultOf, problemOf } from "./problems.ts";
 

@@ -97,13 +97,11 @@ function headEnd(bytes: Bytes, from: number): number {
   return -1;
 }
 
-const decoder = new TextDecoder("latin1");
-
 /** One character a byte. What the platform calls latin1 is windows-1252 (WHATWG Encoding). */
 function latin1(bytes: Bytes): string {
-  const text = decoder.decode(bytes);
-  if (!/[\u0100-\uffff]/.test(text)) return text;
-  return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return text;
 }
 
 const statusLine = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/;

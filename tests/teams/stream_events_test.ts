@@ -5,6 +5,7 @@ import fc from "fast-check";
 import type { Pieces } from "../../src/outbound.ts";
 import type { Bytes } from "../../src/outbound/heads.ts";
 import {
+  type Coming,
   deltasOf,
   MOST_OF_AN_EVENT,
   type StreamEnd,
@@ -32,15 +33,16 @@ function upstreamOf(pieces: Iterable<Bytes>) {
   return { it, stream };
 }
 
-const tap = (stream: Pieces, ended = (_: StreamEnd) => {}) =>
-  tapped(stream, {
+const clean = (text: string) => text.replaceAll("sk-secret", "…").replaceAll("far.example", "…");
+
+const tap = (pieces: Pieces, ended = (_: StreamEnd) => {}) =>
+  tapped(Promise.resolve({ pieces, clean }), {
     wantsUsage: true,
     ended,
     began: () => {},
     requestId: "the-request",
     stop: new AbortController().signal,
     hasLeft: () => false,
-    clean: (text) => text.replaceAll("sk-secret", "…").replaceAll("far.example", "…"),
   });
 
 async function cameThrough(pieces: Iterable<Bytes>) {
@@ -122,6 +124,36 @@ Deno.test("an event that does not end is broken off, and its upstream left", asy
   assert.deepEqual([done, more], ["[DONE]", []]);
   assert.deepEqual([end?.how, end?.said().all, upstream.left], ["cut", "first", true]);
   assert.ok(upstream.sent < MOST_OF_AN_EVENT + MB, String(upstream.sent));
+});
+
+Deno.test("a byte order mark is one at a stream's beginning, and a letter anywhere else", async () => {
+  const whole = bytes(`\ufeff${chunk("a\ufeffb")}\n\n${chunk("c")}\n\n${DONE}`);
+  for (let at = 0; at < whole.length; at++) {
+    const { stream } = upstreamOf([whole.slice(0, at), whole.slice(at)]);
+    const deltas = await Array.fromAsync(deltasOf(ReadableStream.from(whatIs(stream.next))));
+    assert.deepEqual(deltas, ["a\ufeffb", "c"], `cut at ${at}`);
+  }
+});
+
+Deno.test("a stream that was made ready and never comes ends nothing", async () => {
+  const never = Promise.withResolvers<Coming>();
+  const stop = new AbortController();
+  const ends: StreamEnd[] = [];
+  const body = tapped(never.promise, {
+    wantsUsage: true,
+    ended: (end) => void ends.push(end),
+    began: () => {},
+    requestId: "the-request",
+    stop: stop.signal,
+    hasLeft: () => true,
+  });
+  stop.abort();
+  const reading = body.getReader().read();
+  assert.equal(
+    await Promise.race([reading, new Promise((after) => setTimeout(after, 20))]),
+    undefined,
+  );
+  assert.deepEqual(ends, []);
 });
 
 const word = fc.oneof(

@@ -4,6 +4,7 @@
  * end, which is always said: an error in OpenAI's shape where it broke, then `[DONE]`.
  */
 import type { Pieces } from "../../outbound.ts";
+import { textOf } from "../../short_texts.ts";
 import { waitFor } from "../../waits.ts";
 import { type ToldError, toldError } from "./upstream_errors.ts";
 import { type Said, saidIn, type Usage, usageOf } from "./usages.ts";
@@ -26,9 +27,11 @@ type Options = {
   stop: AbortSignal;
   /** Whether that is because the client went away. */
   hasLeft: () => boolean;
-  /** Words of an upstream's error as they may be shown. */
-  clean: (text: string) => string;
 };
+
+/** What an upstream sends. `clean`: words of its errors as they may be shown. */
+export type Coming = { pieces: Pieces; clean: (text: string) => string };
+type Passing = Pick<Options, "wantsUsage"> & Pick<Coming, "clean">;
 
 const DONE = "data: [DONE]\n\n";
 const NEWLINE = 10;
@@ -115,7 +118,7 @@ const telling = /"usage"(?!:null[,}])|\[DONE\]|"error"/;
 const mayTell = (text: string) => telling.test(text);
 
 /** What of these events goes on, nothing behind the end; what they tell is noted in `seen`. */
-function passed(whole: string, seen: Seen, { wantsUsage, clean }: Options): string {
+function passed(whole: string, seen: Seen, { wantsUsage, clean }: Passing): string {
   const keep = (text: string) => {
     if (seen.kept.length < MOST_KEPT) seen.kept += text;
     return text;
@@ -153,11 +156,18 @@ function saidSoFar({ kept }: Seen): Said {
 
 /** Reads events, as many as are whole at a time; what has no end yet is not looked at again. */
 function wholeEvents(read: () => Promise<Uint8Array | null>) {
-  const decoder = new TextDecoder();
   let pieces: string[] = [];
   let length = 0;
   let tail = ""; // The letters of them that an event's end may begin with.
   let isEven = true; // Nothing stands over, not even half a letter.
+  let isFirst = true;
+  let decoder: TextDecoder | undefined;
+  const coming = {
+    /** A byte order mark is none but at the very beginning. */
+    decode: (value: Uint8Array) =>
+      (decoder ??= new TextDecoder("utf-8", { ignoreBOM: !isFirst }))
+        .decode(value, { stream: true }),
+  };
   const hold = (piece: string) => {
     if (piece === "") return;
     pieces.push(piece);
@@ -177,7 +187,8 @@ function wholeEvents(read: () => Promise<Uint8Array | null>) {
       for (;;) {
         const value = await read();
         if (value === null) return null;
-        const piece = decoder.decode(value, { stream: true });
+        const piece = isEven ? textOf(value, coming) : coming.decode(value);
+        isFirst &&= value.length === 0;
         const until = wholeUntil(tail + piece) - tail.length;
         const wasEven = isEven;
         isEven = until === piece.length && value.at(-1) === NEWLINE;
@@ -206,16 +217,30 @@ async function seeOut({ next, cancel: leave }: Pieces): Promise<void> {
   leave();
 }
 
-/** The stream as the client gets it. Cancelling it ends the upstream's. */
-export function tapped(upstream: Pieces, o: Options) {
-  const events = wholeEvents(upstream.next);
+/**
+ * The stream as the client gets it, made before the upstream's has come; where that never does, nothing
+ * comes of it. Cancelling it ends the upstream's.
+ */
+export function tapped(coming: Promise<Coming>, o: Options) {
+  let upstream: Pieces | undefined;
+  const passing = { wantsUsage: o.wantsUsage, clean: (text: string) => text };
+  const events = wholeEvents(async () => await (upstream ?? await begin()).next());
   const seen: Seen = { usage: null, isDone: false, isFailed: false, kept: "" };
   let [hasBegun, hasEnded, isCancelled] = [false, false, false];
 
   const stopped = () => {
     end(o.hasLeft() ? "aborted" : "cut");
-    upstream.cancel();
+    upstream?.cancel();
   };
+
+  async function begin() {
+    const { pieces, clean } = await coming;
+    upstream = pieces;
+    passing.clean = clean;
+    if (o.stop.aborted) stopped();
+    else o.stop.addEventListener("abort", stopped, { once: true });
+    return pieces;
+  }
 
   function end(how: StreamEnd["how"]) {
     if (hasEnded) return;
@@ -229,7 +254,7 @@ export function tapped(upstream: Pieces, o: Options) {
     const rest = `${events.rest()}\n\n`;
     const { data, value } = toldBy(rest);
     // Half an event would be all a client hears of: it stumbles over it.
-    const last = data === "[DONE]" || value !== null ? passed(rest, seen, o) : "";
+    const last = data === "[DONE]" || value !== null ? passed(rest, seen, passing) : "";
     const isWhole = !seen.isFailed && (seen.isDone || saidSoFar(seen).isFinished);
     end(isWhole ? "whole" : "cut");
     const error = isWhole || seen.isFailed ? "" : brokenEvent(o.requestId);
@@ -241,14 +266,12 @@ export function tapped(upstream: Pieces, o: Options) {
     for (let it = await events.next(); it; it = await events.next()) {
       if (!hasBegun) o.began();
       hasBegun = true;
-      const on = passed(it.text, seen, o);
+      const on = passed(it.text, seen, passing);
       if (on !== "") return on === it.text && it.same ? it.same : encoder.encode(on);
     }
     return null;
   }
 
-  if (o.stop.aborted) stopped();
-  else o.stop.addEventListener("abort", stopped, { once: true });
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
       const bytes = await next().catch(() => null);
@@ -259,12 +282,12 @@ export function tapped(upstream: Pieces, o: Options) {
       if (last !== "") controller.enqueue(encoder.encode(last));
       end(seen.isFailed ? "cut" : "whole"); // Clients wait for the end and not for `[DONE]` alone.
       controller.close();
-      await seeOut(upstream);
+      if (upstream) await seeOut(upstream);
     },
     cancel() {
       isCancelled = true;
       end("aborted");
-      upstream.cancel();
+      upstream?.cancel();
     },
   }, { highWaterMark: 1 }); // What comes first is at hand when it is asked for.
 }

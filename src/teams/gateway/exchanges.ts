@@ -2,11 +2,13 @@
 import type { Database } from "../../../db/client.ts";
 import type { Services, TenantCtx } from "../../context.ts";
 import { Fault } from "../../errors.ts";
-import { bytesOf, headerOf, type Pieces, piecesOf } from "../../outbound.ts";
+import { isObject } from "../../objects.ts";
+import { bytesOf, headerOf, piecesOf } from "../../outbound.ts";
+import { textOf } from "../../short_texts.ts";
 import { waitFor } from "../../waits.ts";
 import { admit, type Lease, type Outcome, type Quota, settle, settled } from "../admission.ts";
 import type { Effective } from "../effective.ts";
-import { type StreamEnd, tapped } from "./event_streams.ts";
+import { type Coming, type StreamEnd, tapped } from "./event_streams.ts";
 import type { ChatRequest } from "./requests.ts";
 import { type Route, routesOf } from "./routes.ts";
 import {
@@ -134,16 +136,25 @@ const outcomeOf: Record<StreamEnd["how"], Outcome> = {
   cut: "cut",
 };
 
+/** A request that was let in. */
+export type Begun = {
+  quota: Quota;
+  /** The body its answer will have where that is a stream, as was asked for. */
+  stream: ReadableStream<Uint8Array> | null;
+  /** Rejects with UpstreamFailed, and with what `signal` was aborted with. */
+  answer: Promise<Exchange>;
+};
+
 /**
- * Sends a request on and answers as its upstream does. Throws QuotaExceeded, Unavailable where nobody
- * serves the model, UpstreamFailed; and what `signal` was aborted with.
+ * Sends a request on; resolves when it is let in. Throws QuotaExceeded, Unavailable where nobody serves
+ * the model, and what `signal` was aborted with.
  */
-export async function exchange(
+export async function begin(
   ctx: TenantCtx,
   { teamId, apiKeyId, effective }: Chatting,
   request: ChatRequest,
   place: Place,
-): Promise<Exchange> {
+): Promise<Begun> {
   const { sessionId = null, userId = null } = place;
   const routes = await routesOf(ctx, request, effective);
   const withinMs = answerWithinMs(routes);
@@ -183,23 +194,37 @@ export async function exchange(
     ...bounds,
   };
   coursesOf(ctx).add(course);
+  const coming = Promise.withResolvers<Coming>();
+  const stream = request.isStreamed ? streamed(course, coming.promise, request.wantsUsage) : null;
+  const answer = answered(course, calling, stream && { stream, begin: coming.resolve });
+  answer.catch(() => {}); // Whoever was told that it is let in waits for it.
+  return { quota: lease.quota, stream, answer };
+}
+
+/** The same, with the answer. */
+export const exchange = async (...asked: Parameters<typeof begin>): Promise<Exchange> =>
+  await (await begin(...asked)).answer;
+
+type Streaming = { stream: ReadableStream<Uint8Array>; begin: (coming: Coming) => void };
+
+/** Passes back what the upstream says, as a stream where it streams and may. */
+async function answered(course: Course, calling: Promise<Called>, streaming: Streaming | null) {
   try {
-    const { quota } = lease;
     const called = await calling;
-    const { answer, route } = called;
+    const { answer, route, clean } = called;
+    const contentType = headerOf(answer, "content-type") ?? "application/json";
     const base = {
-      quota,
+      quota: course.lease.quota,
       model: route.model,
       status: answer.status,
-      contentType: headerOf(answer, "content-type") ?? "application/json",
+      contentType,
       retryAfter: headerOf(answer, "retry-after"),
       ended: course.ended.promise,
     };
-    const isStream = request.isStreamed && isOk(answer) &&
-      base.contentType.startsWith("text/event-stream");
-    if (isStream && answer.body) {
-      const body = streamed(course, piecesOf(answer.body), called, request.wantsUsage);
-      return { ...base, body };
+    const isStream = isOk(answer) && contentType.startsWith("text/event-stream");
+    if (streaming && isStream && answer.body) {
+      streaming.begin({ pieces: piecesOf(answer.body), clean });
+      return { ...base, body: streaming.stream };
     }
     return { ...base, body: await whole(course, called) };
   } catch (error) {
@@ -244,7 +269,6 @@ function failed(course: Course, error: unknown): unknown {
   return failure ?? (isCut ? stop.reason : error);
 }
 
-const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
 /** What an upstream used that refused: it says so with its status. */
 const unused: Usage = { inputTokens: 0, outputTokens: 0 };
 
@@ -276,28 +300,22 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 function parsed(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(decoder.decode(bytes));
+    return JSON.parse(textOf(bytes, decoder));
   } catch {
     return null;
   }
 }
 
-function streamed(
-  course: Course,
-  body: Pieces,
-  called: Called,
-  wantsUsage: boolean,
-) {
-  const { ctx, beganAt, stop, signal } = course;
-  const { route, attempts, clean } = called;
-  return tapped(body, {
+/** Nothing comes of it where what is coming never comes. */
+function streamed(course: Course, coming: Promise<Coming>, wantsUsage: boolean) {
+  const { ctx, beganAt, stop, signal, progress } = course;
+  return tapped(coming, {
     wantsUsage,
     requestId: ctx.requestId,
     stop,
     hasLeft: () => signal.aborted,
-    clean,
     began: () => course.firstByteMs = performance.now() - beganAt,
     ended: ({ how, usage, said }) =>
-      finish(course, { outcome: outcomeOf[how], route, attempts, status: 200, usage, said }),
+      finish(course, { outcome: outcomeOf[how], ...progress, status: 200, usage, said }),
   });
 }

@@ -2,18 +2,16 @@
  * Models that a request names besides its own. Routers behind an upstream take them in fields of their
  * own (LiteLLM's `fallbacks`, Vercel's `providerOptions.gateway.models`), and each may come to answer.
  */
+import { isObject } from "../../objects.ts";
 
 export type Named = { field: string; model: string };
 
 /** What is said, and to whom: a model that is named there is talked about and not asked. */
 const spoken = new Set([
   ...["messages", "input", "tools", "functions", "response_format", "metadata", "prediction"],
-  ...["model", "models", "user"],
+  ...["model", "models", "user", "stream", "stream_options"],
 ]);
 const names = (key: string) => /models?$|fallback/.test(key.toUpperCase().toLowerCase());
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null;
 
 /** A function's or a custom tool's description is the client's own; other tools are the provider's. */
 const isTheirs = (tool: unknown) =>

@@ -1,6 +1,8 @@
 /** A request as an OpenAI client sends it: what we must know of it, and the rest as it came. */
 import { z } from "zod";
 import { Fault, invalid } from "../../errors.ts";
+import { isObject } from "../../objects.ts";
+import { bytesIn } from "../../short_texts.ts";
 import type { Endpoint } from "../admission.ts";
 import type { Effective } from "../effective.ts";
 import { type Member, membersOf, requireUnequivocal, withMembers } from "./json_text.ts";
@@ -21,6 +23,15 @@ const Known = z.object({
   user: z.unknown().optional(),
 });
 type Known = z.infer<typeof Known>;
+/** What nearly all are, seen at a glance: the common fields as they should be, the rare ones absent. */
+const isCommon = (value: Record<string, unknown>): value is Known =>
+  (value.model === undefined || (typeof value.model === "string" && value.model.length <= 255)) &&
+  (value.stream === undefined || typeof value.stream === "boolean") &&
+  (value.messages === undefined || Array.isArray(value.messages)) &&
+  (value.stream_options === undefined || isTelling(value.stream_options)) &&
+  value.models === undefined;
+const isTelling = (options: unknown) =>
+  isObject(options) && !Array.isArray(options) && typeof options.include_usage === "boolean";
 const names = Object.keys(Known.shape);
 
 export type ChatRequest = {
@@ -50,19 +61,22 @@ function parsed(text: string): unknown {
   }
 }
 
+function examined(value: unknown): Known {
+  const { data, error } = Known.safeParse(value);
+  if (data) return data;
+  const [first] = error.issues;
+  throw invalid(first?.path.join(".") ?? "body", first?.message ?? "It is not as it should be");
+}
+
 /** Reads the text of a request. Throws ValidationError, and ModelNotAllowed for one outside the list. */
 export function readRequest(endpoint: Endpoint, text: string, allowed: Effective): ChatRequest {
   const value = parsed(text);
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+  if (!isObject(value) || Array.isArray(value)) {
     throw new Fault("ValidationError", "body.malformed", "The body is not a JSON object");
   }
   const members = membersOf(text);
   requireUnequivocal(members, names);
-  const { data, error } = Known.safeParse(value);
-  if (error) {
-    const [first] = error.issues;
-    throw invalid(first?.path.join(".") ?? "body", first?.message ?? "It is not as it should be");
-  }
+  const data = isCommon(value) ? value : examined(value);
   const field = endpoint === "embeddings" ? "input" : "messages";
   const content = members.find(({ key }) => key === field);
   if (!content || data.messages?.length === 0) {
@@ -103,14 +117,12 @@ function requireAllowed(model: string, { availableModels }: Effective, field = "
   });
 }
 
-const encoder = new TextEncoder();
-
 /** The stated rule for what nobody else counted: a token for four bytes of UTF-8, begun ones whole. */
 export function tokensOf(text: string): number {
   const told = text.includes(";base64,")
     ? text.replaceAll(/"data:[^"]{0,200};base64,[^"]*"/g, '""')
     : text;
-  return Math.ceil(encoder.encode(told).byteLength / BYTES_A_TOKEN);
+  return Math.ceil(bytesIn(told) / BYTES_A_TOKEN);
 }
 
 /** How an upstream knows what is asked for: the model, and those that may stand in for it there. */

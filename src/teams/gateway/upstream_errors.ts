@@ -1,12 +1,10 @@
 /** What an upstream says went wrong, and what of it is the client's business. */
 import { faults } from "../../errors.ts";
+import { isObject } from "../../objects.ts";
 
 /** In words of ours, as the status it is answered with. */
 export type Ours = { status: number; message: string; code: string; mayHelp: boolean };
 export type ToldError = { message: string; type: string; param: string | null; code: string };
-
-export const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null;
 
 const auth: Ours = {
   status: 502,
