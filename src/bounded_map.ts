@@ -1,3 +1,5 @@
+/** A map that never holds more than it may, for what is kept near. */
+
 type Entry<V> = { value: V; weight: number; place: number };
 
 /**

@@ -76,6 +76,7 @@ export const teams = pgTable("teams", {
   defaultModel: text(),
   availableModels: text().array(),
   allowModelSwitch: boolean(),
+  keysChangedAt: at(), // When a key of theirs was last taken back or given another end.
 }, (t) => [
   primaryKey({ columns: [t.tenantId, t.id] }),
   foreignKey({ columns: [t.tenantId], foreignColumns: [tenants.id] }),

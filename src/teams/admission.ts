@@ -121,7 +121,7 @@ function deskOf({ database }: Pick<Services, "database">): Desk {
       const { calendar } = lone;
       const [row] = await database.query((again) => alone(lone, calendar, again || isPart));
       const { day_ends, month_ends } = calendar;
-      return [{ day_ends, month_ends, ...rowIn(row?.told) }];
+      return [{ day_ends, month_ends, ...verdictIn(row?.told) }];
     }
     const asked = JSON.stringify(items.map((item, place) => ({ ...item, place })));
     const rows = await database.query((again) => together(asked, again || isPart));
@@ -140,14 +140,18 @@ function deskOf({ database }: Pick<Services, "database">): Desk {
   return desk;
 }
 
-function rowIn(told: unknown): Row {
-  if (typeof told !== "object" || told === null) throw new Error("No admission was told of");
-  return { ...told };
+/** A verdict and four numbers, -1 where there is none; JSON of what went the long way. */
+export function verdictIn(told: unknown): Row {
+  if (typeof told !== "string") throw new Error("No admission was told of");
+  if (told.startsWith("{")) return JSON.parse(told);
+  const [verdict, ...numbers] = told.split(" ");
+  const [day_quota, day_left, month_quota, month_left] = numbers.map((n) => n === "-1" ? null : n);
+  return { verdict, day_quota, day_left, month_quota, month_left };
 }
 
 const alone = (it: Item, day: Told, again: boolean): Named => ({
-  name: "chat_admit_one",
-  text: `select chat_admit_one($1::uuid, $2::uuid, $3::uuid, $4::uuid, $5::uuid, $6::text, $7::text,
+  name: "chat_let_in",
+  text: `select chat_let_in($1::uuid, $2::uuid, $3::uuid, $4::uuid, $5::uuid, $6::text, $7::text,
     $8::text, $9::integer, $10::text, $11::integer, $12::boolean, $13::date, $14::date,
     $15::timestamptz, $16::timestamptz) as told`,
   values: [

@@ -187,7 +187,7 @@ Deno.test("what chat asks for a request reads a handful of rows", async () => {
       (sql) => {
         const one = asked(next++, 0);
         const day = "2026-11-30";
-        return sql`select chat_admit_one(${one.tenant}, ${one.team}, ${one.key}, ${one.lease}, null, null,
+        return sql`select chat_let_in(${one.tenant}, ${one.team}, ${one.key}, ${one.lease}, null, null,
           'chat.completions', 'model-1', 5, 'r', 60, false, ${day}, ${day}, 'infinity', 'infinity')`;
       },
       1,

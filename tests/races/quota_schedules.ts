@@ -3,7 +3,7 @@ import { sql } from "drizzle-orm";
 import fc from "fast-check";
 import { v7 } from "uuid";
 import type { Database } from "../../db/client.ts";
-import { settleExpired } from "../../src/teams/admission.ts";
+import { settleExpired, verdictIn } from "../../src/teams/admission.ts";
 import type { House } from "../db/house.ts";
 import { dayIn, type Lease, models, type Oracle, settlementOf } from "./quota_oracle.ts";
 
@@ -104,7 +104,7 @@ export type Done = { answers: Answer[]; settled: Set<string>; isSwept: boolean }
 const FEW = 3;
 
 const alone = (it: Record<string, unknown>, day: string, isAgain: boolean) =>
-  sql`select chat_admit_one(${it.tenant}::uuid, ${it.team}::uuid,
+  sql`select chat_let_in(${it.tenant}::uuid, ${it.team}::uuid,
     ${it.key}::uuid, ${it.lease}::uuid, null, ${it.user}, ${it.endpoint}, ${it.model},
     ${it.tokens}::integer, ${it.request}, ${it.seconds}::integer, ${isAgain}, ${day}::date,
     ${`${day.slice(0, 7)}-01`}::date, 'infinity', 'infinity') as told`;
@@ -131,7 +131,7 @@ async function admit(stage: Stage, database: Database, leases: Lease[], isAgain:
       const tenant = oracle.teams[leases[place]?.team ?? 0]?.tenant ?? 0;
       const day = dayIn(oracle.zones[tenant] ?? "UTC", oracle.now);
       const [row] = await database.query(alone(it, day, isAgain));
-      rows.push({ ...Object(row?.told), place });
+      rows.push({ ...verdictIn(row?.told), place });
     }
   } else {
     const asked = JSON.stringify(items);

@@ -26,29 +26,31 @@ type Row = {
 /** One model at one upstream, under the names it knows it by. */
 export type Route = Spelled & { model: string; upstream: Row };
 
-/** The tenant's active upstreams, their keys sealed; kept. */
-const activeOf = (ctx: TenantCtx): Promise<readonly Row[]> =>
-  cached(
-    ctx,
-    { tenantId: ctx.tenantId, topic: "upstreams", key: "active" },
-    () =>
-      read(ctx, (ctx) =>
-        ctx.db.select({
-          id: upstreams.id,
-          name: upstreams.name,
-          tenantId: upstreams.tenantId,
-          modelPrefix: upstreams.modelPrefix,
-          stripsPrefix: upstreams.stripsPrefix,
-          baseUrl: upstreams.baseUrl,
-          apiKey: upstreams.apiKey,
-          timeoutMs: upstreams.timeoutMs,
-          idleMs: upstreams.idleMs,
-          maxAttempts: upstreams.maxAttempts,
-          fallbackModels: upstreams.fallbackModels,
-        }).from(upstreams)
-          .where(and(eq(upstreams.tenantId, ctx.tenantId), eq(upstreams.isActive, true)))
-          .limit(1_000)),
-  );
+/** A tenant's active upstreams, their keys sealed; kept. */
+function activeOf(ctx: TenantCtx, tenantId: string): Promise<readonly Row[]> {
+  const place = { tenantId, topic: "upstreams", key: "active" };
+  return tenantId === ctx.tenantId
+    ? cached(ctx, place, () => readActive(ctx))
+    : ctx.cache.get(place, () => readActive(asSystem(ctx, tenantId)));
+}
+
+const readActive = (ctx: TenantCtx): Promise<readonly Row[]> =>
+  read(ctx, (ctx) =>
+    ctx.db.select({
+      id: upstreams.id,
+      name: upstreams.name,
+      tenantId: upstreams.tenantId,
+      modelPrefix: upstreams.modelPrefix,
+      stripsPrefix: upstreams.stripsPrefix,
+      baseUrl: upstreams.baseUrl,
+      apiKey: upstreams.apiKey,
+      timeoutMs: upstreams.timeoutMs,
+      idleMs: upstreams.idleMs,
+      maxAttempts: upstreams.maxAttempts,
+      fallbackModels: upstreams.fallbackModels,
+    }).from(upstreams)
+      .where(and(eq(upstreams.tenantId, ctx.tenantId), eq(upstreams.isActive, true)))
+      .limit(1_000));
 
 function longest(rows: readonly Row[], model: string): Row | null {
   let best: Row | null = null;
@@ -61,8 +63,8 @@ function longest(rows: readonly Row[], model: string): Row | null {
 
 /** The tenant's own go before the root tenant's, so that what is theirs goes nowhere else. */
 async function routeOf(ctx: TenantCtx, model: string): Promise<Route | null> {
-  const own = longest(await activeOf(ctx), model);
-  const upstream = own ?? longest(await activeOf(asSystem(ctx, ROOT_TENANT)), model);
+  const own = longest(await activeOf(ctx, ctx.tenantId), model);
+  const upstream = own ?? longest(await activeOf(ctx, ROOT_TENANT), model);
   if (!upstream) return null;
   const { stripsPrefix, modelPrefix } = upstream;
   const name = stripsPrefix ? model.slice(modelPrefix.length) : model;
