@@ -69,12 +69,12 @@ export function limiter({ redis, now, syncMs = 500, maxKeys = 50_000 }: LimiterO
       const counts = table.get(id) ?? start(table, id, windowSeconds);
       const nowMs = now();
       const slice = Math.floor(nowMs / counts.sliceMs);
-      forget(counts, slice);
-
-      const left = max - used(counts);
+      const { sum, newest } = swept(counts, slice);
+      const left = max - sum;
       const allowed = cost <= left;
       if (allowed && cost > 0) add(counts, slice, cost);
-      const atMs = allowed ? fullMs(counts) : fitsMs(counts, max - cost);
+      const last = allowed && cost > 0 ? Math.max(newest, slice) : newest;
+      const atMs = allowed ? fullMs(last, counts) : fitsMs(counts, sum, max - cost);
       shared?.touch(id, nowMs);
       return {
         allowed,
@@ -108,15 +108,22 @@ function start(table: BoundedMap<Counts>, id: string, windowSeconds: number): Co
   return counts;
 }
 
-/** Also what a clock that ran ahead and was set back has left, or it would count for too long. */
-function forget({ bySlice }: Counts, slice: number) {
-  for (const at of bySlice.keys()) if (!isCounted(at, slice)) bySlice.delete(at);
-}
-
-function used({ bySlice }: Counts): number {
-  let sum = 0;
-  for (const count of bySlice.values()) sum += units(count);
-  return sum;
+/**
+ * Forgets what counts no more, also what a clock that ran ahead and was set back has left, or it would
+ * for too long. Answers the units that do, and the newest slice with any.
+ */
+function swept({ bySlice }: Counts, slice: number) {
+  let [sum, newest] = [0, -Infinity];
+  for (const [at, count] of bySlice) {
+    if (!isCounted(at, slice)) {
+      bySlice.delete(at);
+      continue;
+    }
+    const used = units(count);
+    sum += used;
+    if (used > 0 && at > newest) newest = at;
+  }
+  return { sum, newest };
 }
 
 function add({ bySlice }: Counts, slice: number, cost: number) {
@@ -129,18 +136,13 @@ function add({ bySlice }: Counts, slice: number, cost: number) {
   }
 }
 
-/** When all units are back; null when none is used. */
-function fullMs({ bySlice, sliceMs }: Counts): number | null {
-  let newest: number | null = null;
-  for (const [at, count] of bySlice) {
-    if (units(count) > 0 && (newest === null || at > newest)) newest = at;
-  }
-  return newest === null ? null : backMs(newest, sliceMs);
-}
+/** When all units are back, the newest of this slice; null when none is used. */
+const fullMs = (newest: number, { sliceMs }: Counts) =>
+  newest === -Infinity ? null : backMs(newest, sliceMs);
 
-/** When no more than `target` of the units used now still count; null for never. */
-function fitsMs(counts: Counts, target: number): number | null {
-  let left = used(counts);
+/** When no more than `target` of the `sum` that is used now still counts; null for never. */
+function fitsMs(counts: Counts, sum: number, target: number): number | null {
+  let left = sum;
   for (const at of [...counts.bySlice.keys()].sort((a, b) => a - b)) {
     left -= units(counts.bySlice.get(at));
     if (left <= target) return backMs(at, counts.sliceMs);
