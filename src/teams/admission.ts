@@ -211,7 +211,10 @@ const quotaOf = (row: Row): Quota => ({
   },
 });
 
-/** Version 7 of a UUID, which begins with its moment (RFC 9562, 5.7): what is left is version 4's chance. */
+/**
+ * Version 7 of a UUID (RFC 9562, 5.7): its moment, then version 4's chance. After a pause the library's
+ * takes six times as long, and every request waits for this one.
+ */
 function leaseId(nowMs: number): string {
   const moment = nowMs.toString(16).padStart(12, "0");
   return `${moment.slice(0, 8)}-${moment.slice(8)}-7${crypto.randomUUID().slice(15)}`;

@@ -47,6 +47,8 @@ Deno.test("a model that is not in the list goes nowhere, by whatever way it come
     { model: first, fallbacks: [evil], messages },
     { model: first, fallbacks: [{ model: evil }], messages },
     { model: first, providerOptions: { gateway: { models: [evil] } }, messages },
+    { model: first, stream_options: { include_usage: true, fallbacks: [evil] }, messages },
+    { model: first, router: { stream: { model: evil } }, messages },
     `{"model":"${first}","model":"${evil}","messages":[{"role":"user","content":"x"}]}`,
     `{"model":"${first}","Model":"${evil}","messages":[{"role":"user","content":"x"}]}`,
     `{"model":"${first}","mod\\u0065l":"${evil}","messages":[{"role":"user","content":"x"}]}`,

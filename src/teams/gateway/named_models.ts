@@ -9,7 +9,7 @@ export type Named = { field: string; model: string };
 /** What is said, and to whom: a model that is named there is talked about and not asked. */
 const spoken = new Set([
   ...["messages", "input", "tools", "functions", "response_format", "metadata", "prediction"],
-  ...["model", "models", "user", "stream", "stream_options"],
+  ...["model", "models", "user"],
 ]);
 const names = (key: string) => /models?$|fallback/.test(key.toUpperCase().toLowerCase());
 
