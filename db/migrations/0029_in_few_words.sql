@@ -81,14 +81,7 @@ begin
 end $$;
 
 grant create on schema public to switchboard_worker;
-do $$
-declare f regprocedure;
-begin
-  for f in select oid::regprocedure from pg_proc where pronamespace = 'public'::regnamespace and proname = 'chat_let_in'
-  loop
-    execute format('alter function %s owner to switchboard_worker', f);
-    execute format('revoke all on function %s from public', f);
-    execute format('grant execute on function %s to switchboard_service', f);
-  end loop;
-end $$;
+alter function chat_let_in owner to switchboard_worker;
+revoke all on function chat_let_in from public;
+grant execute on function chat_let_in to switchboard_service;
 revoke create on schema public from switchboard_worker;
